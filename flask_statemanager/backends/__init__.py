@@ -1,0 +1,1 @@
+"""Where records live: memory, and SQL databases."""

@@ -1,0 +1,179 @@
+"""The memory backend: the readable reference of what a backend does. Nothing outlives the process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, ClassVar
+
+from ..core.codec import isolated
+from ..core.matching import is_after, lapse_of, matches
+from ..core.ports import Backend, Counts, Expires, KeepsHistory, Searches, Unit
+from ..core.query import ChangeQuery, Query
+from ..core.record import Change, Key, Record
+from ..errors import StateConflict
+
+
+@dataclass
+class _MemoryUnit(Unit):
+    """Remembers how to undo and what to announce."""
+
+    undo: list[Callable[[], Any]] = field(default_factory=list)
+    acts: list[Callable[[], None]] = field(default_factory=list)
+
+    def after_commit(self, act: Callable[[], None]) -> None:
+        self.acts.append(act)
+
+
+class MemoryBackend(Backend, KeepsHistory, Searches, Counts, Expires):
+    """Keeps records and changes in dicts of this process, one writer at a time."""
+
+    title: ClassVar[str] = "memory"
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._records: dict[Key, Record] = {}
+        self._log: list[Change] = []
+        self._revision = 0
+
+    @property
+    def shareable(self) -> bool:
+        """Never: no other process sees these records."""
+        return False
+
+    @property
+    def identity(self) -> str:
+        """This object, as no other has its records."""
+        return f"memory:{id(self)}"
+
+    @contextmanager
+    def reading(self) -> Iterator[_MemoryUnit]:
+        """Open a unit that only reads."""
+        with self._lock:
+            yield _MemoryUnit()
+
+    @contextmanager
+    def writing(self) -> Iterator[_MemoryUnit]:
+        """Open a unit that undoes its writes on an exception, and announces them otherwise."""
+        unit = _MemoryUnit()
+        with self._lock:
+            try:
+                yield unit
+            except BaseException:
+                for undo in reversed(unit.undo):
+                    undo()
+                raise
+        for act in unit.acts:
+            act()
+
+    def read(self, unit: _MemoryUnit, key: Key, *, lock: bool = False) -> Record | None:
+        """Return what is stored under a key, a tombstone too, or None.
+
+        :param unit: an open unit.
+        :param key: which record.
+        :param lock: without effect here: a writing unit has the whole backend to itself.
+        """
+        record = self._records.get(key)
+        return None if record is None else isolated(record)
+
+    def apply(self, unit: _MemoryUnit, change: Change) -> int:
+        """Store a change if the version before it is the stored one.
+
+        :param unit: an open writing unit.
+        :param change: the change.
+        :returns: its revision.
+        :raises StateConflict: when another version is stored.
+        """
+        stored = self._records.get(change.key)
+        actual = 0 if stored is None else stored.version
+        if actual != change.version - 1:
+            raise StateConflict(change.key, change.version - 1, actual)
+        self._revision += 1
+        after = isolated(replace(change.after, revision=self._revision))
+        self._records[change.key] = after
+        self._log.append(replace(change, revision=self._revision, after=after))
+        unit.undo.append(lambda: self._undo(change.key, stored))
+        return self._revision
+
+    def _undo(self, key: Key, stored: Record | None) -> None:
+        self._log.pop()
+        if stored is None:
+            del self._records[key]
+        else:
+            self._records[key] = stored
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to give back."""
+
+    def changes(self, unit: _MemoryUnit, query: ChangeQuery) -> list[Change]:
+        """List changes by revision.
+
+        :param unit: an open unit.
+        :param query: which ones.
+        """
+        log = reversed(self._log) if query.newest_first else iter(self._log)
+        found: list[Change] = []
+        for change in log:
+            if query.limit is not None and len(found) >= query.limit:
+                break
+            if _listed(change, query):
+                before = None if change.before is None else isolated(change.before)
+                found.append(replace(change, before=before, after=isolated(change.after)))
+        return found
+
+    def record_at(self, unit: _MemoryUnit, key: Key, at: int | datetime) -> Record | None:
+        """Return a record as it was at a version or moment.
+
+        :param unit: an open unit.
+        :param key: which record.
+        :param at: a version or a moment.
+        """
+        for change in reversed(self._log):
+            if change.key == key and (change.version == at if isinstance(at, int) else change.at <= at):
+                return isolated(change.after)
+        return None
+
+    def search(self, unit: _MemoryUnit, query: Query) -> list[Record]:
+        """Return the found records in order.
+
+        :param unit: an open unit.
+        :param query: the query.
+        """
+        found = [record for record in self._found(query) if is_after(record, query)]
+        found.sort(key=lambda record: (query.order.value(record), record.key.name), reverse=query.order.descending)
+        return [isolated(record) for record in found[: query.limit]]
+
+    def count(self, unit: _MemoryUnit, query: Query) -> int:
+        """Count the found records.
+
+        :param unit: an open unit.
+        :param query: the query.
+        """
+        return sum(1 for _ in self._found(query))
+
+    def due(self, unit: _MemoryUnit, query: Query) -> list[Key]:
+        """Return the keys of live records to which a lapse rule applies now.
+
+        :param unit: an open unit.
+        :param query: its bucket, moment, lapse rules and limit count.
+        """
+        records = (record for key, record in self._records.items() if key.bucket == query.bucket and not record.deleted)
+        found = [record for record in records if lapse_of(record, query) is not None]
+        found.sort(key=lambda record: (str(record.expires_at), record.key))
+        return [record.key for record in found[: query.limit]]
+
+    def _found(self, query: Query) -> Iterator[Record]:
+        return (r for key, r in self._records.items() if key.bucket == query.bucket and matches(r, query))
+
+
+def _listed(change: Change, query: ChangeQuery) -> bool:
+    if change.key.bucket != query.bucket or (query.key is not None and change.key != query.key):
+        return False
+    if query.event is not None and change.event != query.event:
+        return False
+    if query.after is None:
+        return True
+    return change.revision < query.after if query.newest_first else change.revision > query.after

@@ -1,0 +1,46 @@
+"""From settings to a backend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Flask
+from sqlalchemy import MetaData
+
+from ..config import Settings
+from ..core.ports import Backend
+from .memory import MemoryBackend
+from .sql.backend import SqlBackend
+from .sql.engine import from_manager
+from .sql.flask_binding import ORDER, bind
+from .sql.tables import declare
+
+__all__ = ["ORDER", "backend_of_app", "backend_of_manager"]
+
+
+def backend_of_app(app: Flask, settings: Settings, db: Any) -> Backend:
+    """Return the backend that an app's settings ask for.
+
+    :param app: the app.
+    :param settings: its settings.
+    :param db: the Flask-SQLAlchemy object the caller named, or None.
+    :raises ConfigurationError: when they cannot be followed.
+    """
+    return MemoryBackend() if settings.backend == "memory" else bind(app, settings, db)
+
+
+def backend_of_manager(database_manager: Any) -> Backend:
+    """Return the backend of a manager that no app was given: the database named, or memory.
+
+    Without an app there is no command that makes the tables, so they are made here where they are missing.
+
+    :param database_manager: what the caller passed, or None.
+    :raises ConfigurationError: when it offers no database.
+    """
+    if database_manager is None:
+        return MemoryBackend()
+    engine, owned = from_manager(database_manager)
+    metadata = MetaData()
+    backend = SqlBackend(engine, declare(metadata), owned=owned)
+    backend.create_tables()
+    return backend

@@ -1,0 +1,200 @@
+"""Running statements on the driver's cursor, on a connection of the engine's own pool."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import DBAPIError, ResourceClosedError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from ...core.ports import Unit
+from ...errors import StorageError, StorageTimeout, StorageUnavailable
+from .dialects import Dialect, SqliteDialect
+from .statements import Compiled, Row
+
+logger = logging.getLogger("flask_statemanager.sql")
+
+
+class SqlUnit(Unit):
+    """A transaction on one driver connection.
+
+    :param connection: the driver's connection.
+    :param dialect: the database's habits.
+    :param table: a table of ours, for error messages.
+    """
+
+    def __init__(self, connection: Any, dialect: Dialect, table: str) -> None:
+        self.connection = connection
+        self.dialect = dialect
+        self.table = table
+        self.acts: list[Callable[[], None]] = []
+
+    def after_commit(self, act: Callable[[], None]) -> None:
+        """Remember what to do after the commit.
+
+        :param act: called in the order of registration.
+        """
+        self.acts.append(act)
+
+    def run(
+        self, statement: Compiled, values: dict[str, Any], *, fetch: bool = True, planned: bool = True
+    ) -> list[Row]:
+        """Run a statement.
+
+        :param statement: driver SQL.
+        :param values: its parameters.
+        :param fetch: whether it returns rows.
+        :param planned: False keeps psycopg from preparing it, because a generic plan can pass an expression index by.
+        :returns: the rows; without ``fetch``, one row with the number of rows it touched.
+        :raises StorageError: when the database refuses or fails.
+        """
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("%s", statement.sql)
+        options = {} if planned or self.dialect.engine.driver != "psycopg" else {"prepare": False}
+        with self.translated():
+            cursor = self.connection.cursor()
+            try:
+                cursor.execute(statement.sql, statement.bind(values), **options)
+                return cursor.fetchall() if fetch else [(cursor.rowcount,)]
+            finally:
+                cursor.close()
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Turn the driver's errors into ours.
+
+        :raises StorageError: for any error of the driver.
+        """
+        try:
+            yield
+        except self.dialect.engine.dialect.loaded_dbapi.Error as error:
+            raise self.dialect.wrapped(error, self.connection, self.table) from error
+
+
+class Pool:
+    """Lends units on connections of an engine's pool, never on the application's session.
+
+    :param dialect: the database's habits, which know the engine.
+    :param table: a table of ours, for error messages.
+    """
+
+    def __init__(self, dialect: Dialect, table: str) -> None:
+        self.dialect = dialect
+        self.table = table
+
+    @property
+    def engine(self) -> Engine:
+        """The engine whose pool is used."""
+        return self.dialect.engine
+
+    @contextmanager
+    def unit(self, *, write: bool) -> Iterator[SqlUnit]:
+        """Lend a unit; it is committed at the end of the block, rolled back on an exception.
+
+        :param write: whether it is going to write.
+        :raises StorageError: when no connection is to be had, or the database fails.
+        """
+        fairy = self._checked_out()
+        try:
+            unit = SqlUnit(fairy.driver_connection, self.dialect, self.table)
+            with unit.translated():
+                self.dialect.begin(unit.connection, write=write)
+            try:
+                yield unit
+            except BaseException as error:
+                self._abandon(unit, fairy, error)
+                raise
+            try:
+                with unit.translated():
+                    self.dialect.end(unit.connection, commit=True)
+            except BaseException as error:
+                self._abandon(unit, fairy, error)
+                raise
+        finally:
+            fairy.close()
+
+    def _checked_out(self) -> Any:
+        try:
+            return self.engine.raw_connection()
+        except PoolTimeout as error:
+            raise StorageTimeout("No database connection became free: give the engine a larger pool.") from error
+        except (DBAPIError, ResourceClosedError) as error:
+            hint = str(getattr(error, "orig", error)).strip()
+            raise StorageUnavailable(
+                f"The database cannot be reached ({hint}): check its address and server."
+            ) from error
+
+    def _abandon(self, unit: SqlUnit, fairy: Any, error: BaseException) -> None:
+        """Roll back; where even that fails the connection is dead, and so are the idle ones beside it."""
+        try:
+            self.dialect.end(unit.connection, commit=False)
+        except self.engine.dialect.loaded_dbapi.Error:
+            fairy.invalidate(error)
+            self.engine.dispose()
+
+
+class SharedConnection(Pool):
+    """In-memory SQLite: one connection, which the application's sessions use too.
+
+    It is checked out once and never given back, because the pool rolls a returned connection back, and that would undo
+    what the application has open on it.
+    """
+
+    def __init__(self, dialect: Dialect, table: str) -> None:
+        super().__init__(dialect, table)
+        self._lock = threading.RLock()
+        self._fairy: Any = None
+
+    @contextmanager
+    def unit(self, *, write: bool) -> Iterator[SqlUnit]:
+        """Lend the shared connection.
+
+        :param write: whether it is going to write.
+        :raises StorageError: when the application has a transaction open on it and we would write.
+        """
+        with self._lock:
+            self._fairy = self._fairy or self._checked_out()
+            unit = SqlUnit(self._fairy.driver_connection, self.dialect, self.table)
+            if not write:
+                yield unit
+                return
+            if unit.connection.in_transaction:
+                raise StorageError(
+                    "The application has an open write on its in-memory SQLite connection, which is shared: "
+                    "commit it first, or join it with session=."
+                )
+            with unit.translated():
+                self.dialect.begin(unit.connection, write=True)
+            try:
+                yield unit
+                with unit.translated():
+                    self.dialect.end(unit.connection, commit=True)
+            except BaseException:
+                self.dialect.end(unit.connection, commit=False)
+                raise
+
+
+def pool_for(dialect: Dialect, table: str) -> Pool:
+    """Return the way to connections that fits an engine.
+
+    :param dialect: the database's habits.
+    :param table: a table of ours, for error messages.
+    """
+    return SharedConnection(dialect, table) if in_memory(dialect) else Pool(dialect, table)
+
+
+def in_memory(dialect: Dialect) -> bool:
+    """Tell whether an engine's database lives in one connection.
+
+    :param dialect: the database's habits.
+    """
+    if not isinstance(dialect, SqliteDialect):
+        return False
+    url = dialect.engine.url
+    named = url.database or ""
+    return named in ("", ":memory:") or "mode=memory" in named or url.query.get("mode") == "memory"

@@ -1,0 +1,249 @@
+"""What differs between the databases: how a transaction begins, how time is bound, what an error means."""
+
+from __future__ import annotations
+
+import sqlite3
+from abc import ABC, abstractmethod
+from datetime import datetime, timezone
+from typing import Any
+
+from sqlalchemy.engine import Engine
+
+from ...errors import ConfigurationError, StateConflict, StorageError, StorageTimeout, StorageUnavailable
+
+UPGRADE_HINT = "run 'flask state db upgrade' (or db.create_all() where the application makes its tables so)"
+
+LOCKED_HINT = (
+    "The SQLite database is locked by another open write. Where that is this application's own, commit it first, "
+    "or join it with session=; otherwise raise the driver's timeout."
+)
+
+
+class Dialect(ABC):
+    """The habits of one database. Cursors and connections are the driver's own (PEP 249)."""
+
+    name: str
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @abstractmethod
+    def bound_time(self, value: datetime | None) -> Any:
+        """Return a moment as the driver wants it.
+
+        :param value: an aware UTC datetime, or None.
+        """
+
+    @abstractmethod
+    def read_time(self, value: Any) -> datetime | None:
+        """Return a moment from what the driver gave, as an aware UTC datetime.
+
+        :param value: a column's value.
+        """
+
+    @abstractmethod
+    def begin(self, connection: Any, *, write: bool) -> None:
+        """Open a transaction on a driver connection that is ours alone.
+
+        :param connection: the driver's connection.
+        :param write: whether it is going to write; otherwise single statements see the newest data without a transaction.
+        """
+
+    @abstractmethod
+    def end(self, connection: Any, *, commit: bool) -> None:
+        """Commit or roll back what :meth:`begin` opened.
+
+        :param connection: the driver's connection.
+        :param commit: whether to commit.
+        """
+
+    @abstractmethod
+    def join(self, connection: Any) -> None:
+        """Prepare a session's connection for our writes.
+
+        :param connection: the driver's connection, in the session's transaction.
+        """
+
+    @abstractmethod
+    def wrapped(self, error: Exception, connection: Any, table: str) -> Exception:
+        """Return the error of ours that says what a driver's error means.
+
+        :param error: the driver's error.
+        :param connection: the driver's connection, for a closer look.
+        :param table: a table of ours, to be looked for.
+        """
+
+
+class SqliteDialect(Dialect):
+    """SQLite through the standard library's ``sqlite3``."""
+
+    name = "sqlite"
+
+    def bound_time(self, value: datetime | None) -> str | None:
+        """Return UTC text in the form of SQLAlchemy's own DateTime, so that the application can map the column.
+
+        :param value: an aware UTC datetime, or None.
+        """
+        if value is None:
+            return None
+        return value.astimezone(timezone.utc).replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
+
+    def read_time(self, value: str | None) -> datetime | None:
+        """Return a moment from its text.
+
+        :param value: a column's value.
+        """
+        return None if value is None else datetime.fromisoformat(value).replace(tzinfo=timezone.utc)
+
+    def begin(self, connection: sqlite3.Connection, *, write: bool) -> None:
+        """Take the write lock at once: a transaction that begins by reading may be refused when it wants to write.
+
+        :param connection: the driver's connection.
+        :param write: whether it is going to write.
+        """
+        if write:
+            if connection.in_transaction:  # a listener of the application's has begun one on check-out
+                connection.execute("ROLLBACK")
+            connection.execute("BEGIN IMMEDIATE")
+
+    def end(self, connection: sqlite3.Connection, *, commit: bool) -> None:
+        """Commit or roll back by statement, which works whatever the driver's isolation mode is.
+
+        :param connection: the driver's connection.
+        :param commit: whether to commit.
+        """
+        if connection.in_transaction:
+            connection.execute("COMMIT" if commit else "ROLLBACK")
+
+    def join(self, connection: sqlite3.Connection) -> None:
+        """Begin where the driver has not: by its default a released SAVEPOINT would survive the outer rollback.
+
+        :param connection: the driver's connection.
+        """
+        if not connection.in_transaction:
+            connection.execute("BEGIN IMMEDIATE")
+
+    def wrapped(self, error: Exception, connection: sqlite3.Connection, table: str) -> Exception:
+        """Return our error for a driver's.
+
+        :param error: the driver's error.
+        :param connection: the driver's connection.
+        :param table: a table of ours.
+        """
+        if isinstance(error, sqlite3.OperationalError):
+            code = getattr(error, "sqlite_errorcode", None)  # Python 3.11 and later
+            locked = code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)  # type: ignore[attr-defined,unused-ignore]
+            if locked or (code is None and _is_locked(connection)):
+                return StorageTimeout(LOCKED_HINT)
+            if _lacks(connection, table):
+                return StorageError(f"The tables of Flask-StateManager are missing: {UPGRADE_HINT}.")
+            return StorageUnavailable(f"SQLite failed ({error}): check the file, its folder and the disk.")
+        return StorageError(f"SQLite refused a statement ({error}): check that the tables are current: {UPGRADE_HINT}.")
+
+
+def _is_locked(connection: sqlite3.Connection) -> bool:
+    """Find out without an error code (Python 3.10) whether the write lock is taken."""
+    if connection.in_transaction:
+        return False
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+    except sqlite3.Error:
+        return True
+    return False
+
+
+def _lacks(connection: sqlite3.Connection, table: str) -> bool:
+    try:
+        found = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table.rpartition(".")[2],)).fetchone()
+    except sqlite3.Error:
+        return False
+    return found is None
+
+
+class PostgresDialect(Dialect):
+    """PostgreSQL through psycopg, psycopg2 or another driver with an ``autocommit`` attribute."""
+
+    name = "postgresql"
+
+    def bound_time(self, value: datetime | None) -> datetime | None:
+        """Return the moment as it is.
+
+        :param value: an aware UTC datetime, or None.
+        """
+        return value
+
+    def read_time(self, value: datetime | None) -> datetime | None:
+        """Return a moment in UTC, whatever the connection's time zone is.
+
+        :param value: a column's value.
+        """
+        return None if value is None else value.astimezone(timezone.utc)
+
+    def begin(self, connection: Any, *, write: bool) -> None:
+        """Let single reads run without BEGIN and ROLLBACK around them: one round trip instead of three.
+
+        :param connection: the driver's connection, not in a transaction.
+        :param write: whether it is going to write.
+        """
+        connection.autocommit = not write
+
+    def end(self, connection: Any, *, commit: bool) -> None:
+        """Commit or roll back, and leave the connection as the pool knows it.
+
+        :param connection: the driver's connection.
+        :param commit: whether to commit.
+        """
+        if commit:
+            connection.commit()
+        else:
+            connection.rollback()
+        connection.autocommit = False
+
+    def join(self, connection: Any) -> None:
+        """Do nothing: the driver is in a transaction from the first statement on.
+
+        :param connection: the driver's connection.
+        """
+
+    def wrapped(self, error: Exception, connection: Any, table: str) -> Exception:
+        """Return our error for a driver's, by its SQLSTATE.
+
+        :param error: the driver's error.
+        :param connection: the driver's connection.
+        :param table: a table of ours.
+        """
+        state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or ""
+        if state in ("42P01", "3F000"):
+            return StorageError(f"The tables of Flask-StateManager are missing: {UPGRADE_HINT}.")
+        if state in ("40001", "40P01"):
+            return StateConflict("A record", "no concurrent writer", None)
+        if state in ("55P03", "57014"):
+            return StorageTimeout(f"PostgreSQL gave up waiting ({error}): try again, or look for a long transaction.")
+        interfaces = (
+            self.engine.dialect.loaded_dbapi.OperationalError,
+            self.engine.dialect.loaded_dbapi.InterfaceError,
+        )
+        if isinstance(error, interfaces) or state[:2] in ("08", "53", "57"):
+            return StorageUnavailable(
+                f"PostgreSQL cannot be reached ({str(error).strip()}): try again when it is back."
+            )
+        return StorageError(f"PostgreSQL refused a statement ({str(error).strip()}): check that {UPGRADE_HINT}.")
+
+
+def dialect_of(engine: Engine) -> Dialect:
+    """Return the habits of an engine's database.
+
+    :param engine: any engine.
+    :raises ConfigurationError: when the database is not supported.
+    """
+    known: dict[str, type[Dialect]] = {"sqlite": SqliteDialect, "postgresql": PostgresDialect}
+    found = known.get(engine.dialect.name)
+    if found is None:
+        raise ConfigurationError(
+            f"The database {engine.dialect.name!r} is not supported: use SQLite or PostgreSQL "
+            "(STATEMANAGER_BIND_KEY or STATEMANAGER_DATABASE_URI)."
+        )
+    if found is SqliteDialect and sqlite3.sqlite_version_info < (3, 35):
+        raise ConfigurationError(f"SQLite 3.35 or later is needed (RETURNING), and this is {sqlite3.sqlite_version}.")
+    return found(engine)

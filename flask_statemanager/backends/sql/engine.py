@@ -1,0 +1,89 @@
+"""Engines of our own, for apps without Flask-SQLAlchemy, and engines out of what an application calls its manager."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.pool import StaticPool
+
+from ...errors import ConfigurationError, StorageUnavailable
+
+
+def make_engine(uri: str, *, wal: bool = True) -> Engine:
+    """Make an engine of our own.
+
+    :param uri: an SQLAlchemy URL.
+    :param wal: SQLite files: write-ahead logging and ``synchronous=NORMAL`` (a power cut may lose the last commits,
+        never the file).
+    :raises ConfigurationError: when the URL is unusable or its driver is not installed.
+    """
+    try:
+        url = make_url(uri)
+        options: dict[str, Any] = {}
+        memory = url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
+        if memory:
+            options = {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}
+        engine = create_engine(url, **options)
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise ConfigurationError(f"The database URL {uri!r} is unusable: {error}.") from error
+    except ImportError as error:
+        hint = " (pip install 'Flask-StateManager[postgresql]')" if "psycopg" in str(error) else ""
+        raise ConfigurationError(f"The driver for {uri!r} is not installed: {error}{hint}.") from error
+    if wal and not memory and engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _tune)
+    return engine
+
+
+def _tune(connection: sqlite3.Connection, _record: object) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def switch_wal_on(engine: Engine) -> None:
+    """Put the application's SQLite file into write-ahead logging, which the file remembers.
+
+    :param engine: the application's engine.
+    :raises StorageUnavailable: when the file cannot be opened.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+    except Exception as error:
+        raise StorageUnavailable(f"STATEMANAGER_SQLITE_WAL cannot be switched on: {error}") from error
+
+
+def from_manager(manager: Any) -> tuple[Engine, bool]:
+    """Return an engine from what an application calls its database manager.
+
+    :param manager: an engine, a URL, a Flask-SQLAlchemy object, or an object with one of these as ``engine``, ``db``,
+        ``database_url``, ``database_uri`` or ``url``.
+    :returns: the engine, and whether it was made here.
+    :raises ConfigurationError: when there is none of these.
+    """
+    if isinstance(manager, Engine):
+        return manager, False
+    if isinstance(manager, str):
+        return make_engine(manager), True
+    for name in ("engine", "db", "database_url", "database_uri", "url"):
+        try:
+            found = getattr(manager, name, None)
+        except RuntimeError as error:  # Flask-SQLAlchemy finds its engine through the app context
+            raise ConfigurationError(
+                "database_manager is a Flask-SQLAlchemy object, which needs an app context: call init_app(app) "
+                "on the state manager instead, or use it inside 'with app.app_context()'."
+            ) from error
+        if isinstance(found, Engine):
+            return found, False
+        if isinstance(found, str):
+            return make_engine(found), True
+        if name == "db" and found is not None:
+            return from_manager(found)
+    raise ConfigurationError(
+        f"database_manager={manager!r} offers no database: pass an engine, a URL, a Flask-SQLAlchemy object, "
+        "or an object with .engine, .db, .database_url or .url."
+    )

@@ -1,0 +1,145 @@
+"""The tables, declared once in the application's metadata.
+
+Types are SQLAlchemy's own, so that a migration which the application generates needs no import of this package.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeEngine
+
+VERSION_TABLE = "statemanager_alembic_version"
+"""Where our migrations note how far they are, apart from the application's own."""
+
+PREFIX = "statemanager_"
+"""What the name of every table begins with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The tables of one metadata."""
+
+    state: Table
+    history: Table
+    version: Table
+
+    @property
+    def all(self) -> tuple[Table, ...]:
+        """Every table of this package."""
+        return self.state, self.history, self.version
+
+
+def document() -> TypeEngine[Any]:
+    """Return the type of a JSON column."""
+    return JSON().with_variant(JSONB(), "postgresql")
+
+
+def word(length: int) -> String:
+    """Return the type of a short text that sorts by code point, as SQLite and Python do.
+
+    :param length: the most characters.
+    """
+    return String(length).with_variant(String(length, collation="C"), "postgresql")
+
+
+def moment() -> DateTime:
+    """Return the type of a point in time; PostgreSQL keeps the zone, SQLite holds UTC."""
+    return DateTime(timezone=True)
+
+
+def declare(metadata: MetaData) -> Tables:
+    """Declare the tables in a metadata, or find them there.
+
+    :param metadata: the application's metadata, or one of our own.
+    :returns: the tables.
+    """
+    prefix = f"{metadata.schema}." if metadata.schema else ""
+    known = metadata.tables.get(f"{prefix}{PREFIX}state")
+    if known is not None:
+        return Tables(known, metadata.tables[f"{prefix}{PREFIX}history"], metadata.tables[f"{prefix}{VERSION_TABLE}"])
+    version = Table(
+        VERSION_TABLE,
+        metadata,
+        Column("version_num", String(32), nullable=False),
+        PrimaryKeyConstraint("version_num", name=f"{VERSION_TABLE}_pkc"),
+    )
+    return Tables(_state(metadata), _history(metadata), version)
+
+
+def _state(metadata: MetaData) -> Table:
+    return Table(
+        f"{PREFIX}state",
+        metadata,
+        Column("bucket", word(64), nullable=False),
+        Column("name", word(255), nullable=False),
+        Column("label", String(255), nullable=False),
+        Column("type", word(64), nullable=False),
+        Column("status", word(64), nullable=False),
+        Column("owner", word(255)),
+        Column("version", BigInteger, nullable=False),
+        Column("revision", BigInteger, nullable=False),
+        Column("schema_version", Integer, nullable=False),
+        Column("data", document(), nullable=False),
+        Column("metadata", document(), nullable=False),
+        Column("created_at", moment(), nullable=False),
+        Column("updated_at", moment(), nullable=False),
+        Column("expires_at", moment()),
+        Column("deleted_at", moment()),
+        PrimaryKeyConstraint("bucket", "name", name=f"{PREFIX}state_pkey"),
+        Index(f"ix_{PREFIX}state_type", "bucket", "type", "created_at", "name"),
+        Index(f"ix_{PREFIX}state_status", "bucket", "type", "status", "created_at", "name"),
+        Index(f"ix_{PREFIX}state_owner", "bucket", "owner", "created_at", "name"),
+        Index(f"ix_{PREFIX}state_expires", "bucket", "expires_at"),
+    )
+
+
+def _history(metadata: MetaData) -> Table:
+    return Table(
+        f"{PREFIX}history",
+        metadata,
+        # AUTOINCREMENT keeps SQLite from giving a revision again when the newest rows are removed.
+        Column("revision", BigInteger().with_variant(Integer(), "sqlite"), autoincrement=True, nullable=False),
+        Column("bucket", word(64), nullable=False),
+        Column("name", word(255), nullable=False),
+        Column("version", BigInteger, nullable=False),
+        Column("event", word(64), nullable=False),
+        Column("from_status", word(64)),
+        Column("to_status", word(64), nullable=False),
+        Column("label", String(255), nullable=False),
+        Column("type", word(64), nullable=False),
+        Column("owner", word(255)),
+        Column("schema_version", Integer, nullable=False),
+        Column("data", document(), nullable=False),
+        Column("metadata", document(), nullable=False),
+        Column("record_created_at", moment(), nullable=False),
+        Column("expires_at", moment()),
+        Column("deleted_at", moment()),
+        Column("actor", String(255), nullable=False),
+        Column("source", String(255)),
+        Column("reason", Text),
+        Column("request_id", String(255)),
+        Column("idempotency_key", String(255)),
+        Column("created_at", moment(), nullable=False),
+        # PostgreSQL: the writing transaction, by which a reader of the log knows what may still become visible.
+        Column("xid", BigInteger),
+        PrimaryKeyConstraint("revision", name=f"{PREFIX}history_pkey"),
+        UniqueConstraint("bucket", "name", "version", name=f"uq_{PREFIX}history_version"),
+        sqlite_autoincrement=True,
+    )

@@ -1,0 +1,1 @@
+"""The read cache: shared by all processes, or off."""

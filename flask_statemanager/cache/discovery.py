@@ -1,0 +1,72 @@
+"""Which Redis to use: the one of the application's Flask-Caching, or the one of ``STATEMANAGER_CACHE_URL``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import redis
+
+from ..errors import ConfigurationError
+
+logger = logging.getLogger("flask_statemanager")
+
+TIMEOUT = 0.5
+"""Seconds to wait for a Redis of our own connection; the application's keeps its own timeouts."""
+
+
+def from_url(url: str) -> Any:
+    """Return a client for a URL.
+
+    :param url: ``redis://``, ``rediss://`` or ``unix://``.
+    :raises ConfigurationError: when it is no such URL.
+    """
+    try:
+        return redis.Redis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"STATEMANAGER_CACHE_URL is unusable ({error}): write redis://host:port/db."
+        ) from error
+
+
+def from_flask_caching(extensions: Mapping[str, Any]) -> tuple[Any, str] | None:
+    """Return client and key prefix of the application's Flask-Caching if it stands on Redis, else None.
+
+    Only its connection is used: its own ``get`` unpickles whatever lies in Redis.
+
+    :param extensions: ``app.extensions``.
+    """
+    for backend in dict(extensions.get("cache") or {}).values():
+        client = getattr(backend, "_write_client", None)
+        if client is not None and hasattr(client, "register_script"):
+            return client, str(getattr(backend, "key_prefix", "") or "")
+        logger.info(
+            "The application's Flask-Caching backend %s is not on Redis, so states are not cached: "
+            "a cache in one process would answer stale in the others.",
+            type(backend).__name__,
+        )
+    return None
+
+
+def from_manager(manager: Any) -> Any:
+    """Return a client from what an application calls its Redis manager.
+
+    :param manager: a redis-py client, a URL, or an object with one as ``redis_client``, ``client``, ``redis``,
+        ``connection``, ``redis_url`` or ``url``.
+    :raises ConfigurationError: when there is none of these.
+    """
+    if isinstance(manager, str):
+        return from_url(manager)
+    if hasattr(manager, "register_script"):
+        return manager
+    for name in ("redis_client", "client", "redis", "connection", "redis_url", "url"):
+        found = getattr(manager, name, None)
+        if isinstance(found, str):
+            return from_url(found)
+        if hasattr(found, "register_script"):
+            return found
+    raise ConfigurationError(
+        f"redis_manager={manager!r} offers no Redis: pass a redis-py client, a URL, "
+        "or an object with .redis_client, .client, .redis, .redis_url or .url."
+    )

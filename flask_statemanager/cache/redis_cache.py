@@ -1,0 +1,114 @@
+"""A read cache on Redis: JSON entries, written by one script that never replaces a newer version by an older one.
+
+An entry is ``version:json``. A deletion is an entry too (the tombstone), so that a slow reader cannot bring the deleted
+record back. While Redis cannot be reached, nothing is asked of it for a moment, so that an outage costs little.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from importlib.resources import files
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from ..core.codec import decode_record, encode_record
+from ..core.record import Key, Record
+
+logger = logging.getLogger("flask_statemanager")
+
+PAUSE = 1.0
+"""Seconds without a question after Redis failed."""
+
+MAX_SCRIPT_VERSION = 2**53
+"""Lua's numbers are exact up to here; a record with a higher version is not cached."""
+
+
+class RedisReadCache:
+    """Keeps records in Redis for a bounded time.
+
+    :param client: a redis-py client, single, Sentinel's or cluster.
+    :param prefix: what every key begins with.
+    :param ttl: seconds that an entry lives; the bound of staleness after a lost write.
+    :param count: raises a counter: ``cache.hit``, ``cache.miss``, ``cache.error``.
+    :param clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        *,
+        prefix: str,
+        ttl: float,
+        count: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._prefix = prefix
+        self._lifetime = max(1, int(ttl * 1000))
+        self._count = count
+        self._clock = clock
+        self._away_until = 0.0
+        self._put = client.register_script(files(__package__).joinpath("put_if_newer.lua").read_text("utf-8"))
+
+    @property
+    def available(self) -> bool:
+        """Whether Redis answered at the last attempt."""
+        return not self._away_until
+
+    def check(self) -> bool:
+        """Ask Redis whether it is there, and remember the answer."""
+        return self._asked(self._client.ping) is not None
+
+    def get(self, key: Key) -> Record | None:
+        """Return the cached record, a tombstone too, or None.
+
+        :param key: which record.
+        """
+        if self._resting():
+            return None
+        entry = self._asked(lambda: self._client.get(self._name(key)))
+        record = None if entry is None else _read(entry, key)
+        self._count("cache.hit" if record is not None else "cache.miss")
+        return record
+
+    def put(self, record: Record) -> None:
+        """Keep a record unless a newer version of it is there.
+
+        :param record: a committed record or tombstone.
+        """
+        if self._resting() or record.version >= MAX_SCRIPT_VERSION:
+            return
+        arguments = [record.version, encode_record(record), self._lifetime]
+        self._asked(lambda: self._put(keys=[self._name(record.key)], args=arguments))
+
+    def _name(self, key: Key) -> str:
+        return f"{self._prefix}{key}"
+
+    def _resting(self) -> bool:
+        return bool(self._away_until) and self._clock() < self._away_until
+
+    def _asked(self, question: Callable[[], Any]) -> Any:
+        try:
+            answer = question()
+        except (RedisError, OSError) as error:
+            if not self._away_until:
+                logger.warning("The read cache cannot be reached, reads go to the database: %s", error)
+            self._count("cache.error")
+            self._away_until = self._clock() + PAUSE
+            return None
+        self._away_until = 0.0
+        return answer
+
+
+def _read(entry: bytes | str, key: Key) -> Record | None:
+    """Read an entry; whatever else may lie under the key counts as nothing."""
+    try:
+        text = entry if isinstance(entry, str) else entry.decode("utf-8")
+        version, mark, body = text.partition(":")
+        record = decode_record(body)
+    except ValueError:
+        return None
+    return record if mark and record.key == key and str(record.version) == version else None

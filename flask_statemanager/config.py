@@ -1,0 +1,108 @@
+"""Settings: every ``STATEMANAGER_`` key, read once, checked here. The docs page of keys is made from this class."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from .errors import ConfigurationError
+
+PREFIX = "STATEMANAGER_"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str) and value:
+        return value
+    raise ValueError("must be text and not empty")
+
+
+def _flag(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in ("1", "true", "yes", "on", "0", "false", "no", "off"):
+        return value.lower() in ("1", "true", "yes", "on")
+    raise ValueError("must be True or False")
+
+
+def _bytes(value: Any) -> int:
+    if not isinstance(value, bool) and str(value).isdigit() and int(value) > 0:
+        return int(value)
+    raise ValueError("must be a whole number of bytes above 0")
+
+
+def _seconds(value: Any) -> float:
+    if not isinstance(value, bool):
+        seconds = float(value)
+        if 0 < seconds < float("inf"):
+            return seconds
+    raise ValueError("must be a number of seconds above 0")
+
+
+def _backend(value: Any) -> str:
+    if value in ("sql", "memory"):
+        return str(value)
+    raise ValueError("must be 'sql' or 'memory'")
+
+
+def _key(read: Callable[[Any], Any], default: Any, doc: str) -> Any:
+    return field(default=default, metadata={"read": read, "doc": doc})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of one app; the key of each is its name in capitals behind ``STATEMANAGER_``."""
+
+    backend: str = _key(
+        _backend, "sql", "Where states live: ``sql``, or ``memory`` for tests (nothing outlives the process)."
+    )
+    database_uri: str | None = _key(
+        _text,
+        None,
+        "SQLAlchemy URL of the database, for an app without Flask-SQLAlchemy. Default: ``statemanager.db``, an SQLite "
+        "file in the instance folder.",
+    )
+    bind_key: str | None = _key(
+        _text, None, "The Flask-SQLAlchemy bind that the tables belong to. Default: the app's main database."
+    )
+    sqlite_wal: bool | None = _key(
+        _flag,
+        None,
+        "Write-ahead logging for SQLite. Default: on for a database file of the extension's own, untouched for the "
+        "application's; True switches it on there too.",
+    )
+    cache_url: str | None = _key(
+        _text,
+        None,
+        "URL of a Redis for the read cache, used when the app's Flask-Caching is not on Redis. Default: no cache.",
+    )
+    cache_ttl: float = _key(_seconds, 60.0, "Seconds that a cached state lives: the bound of staleness.")
+    max_value_bytes: int = _key(_bytes, 2**20, "The most bytes that data and metadata of one state take as JSON.")
+
+    @classmethod
+    def from_mapping(cls, config: Mapping[str, Any]) -> Settings:
+        """Read the settings from an app's config; a key that is None counts as left out.
+
+        :param config: ``app.config``, or any mapping.
+        :raises ConfigurationError: for an unknown ``STATEMANAGER_`` key or an unusable value.
+        """
+        known = {f"{PREFIX}{each.name.upper()}": each for each in fields(cls)}
+        given: dict[str, Any] = {}
+        for key, value in config.items():
+            if not key.startswith(PREFIX) or value is None:
+                continue
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1)
+                hint = f"was {near[0]} meant?" if near else f"known are {', '.join(sorted(known))}."
+                raise ConfigurationError(f"The config key {key} is unknown: {hint}")
+            try:
+                given[known[key].name] = known[key].metadata["read"](value)
+            except (ValueError, TypeError) as error:
+                raise ConfigurationError(f"{key}={value!r} is unusable: it {error}.") from error
+        return cls(**given)
+
+    @classmethod
+    def documented(cls) -> list[tuple[str, Any, str]]:
+        """Return key, default and meaning of every setting, for the docs."""
+        return [(f"{PREFIX}{each.name.upper()}", each.default, each.metadata["doc"]) for each in fields(cls)]

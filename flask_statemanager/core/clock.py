@@ -1,0 +1,57 @@
+"""Time: aware UTC datetimes from one injected clock, and their text form."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Protocol
+
+from ..errors import StateValidationError
+
+
+class Clock(Protocol):
+    """Anything that tells the time; tests inject one that stands still."""
+
+    def now(self) -> datetime:
+        """Return the present moment as an aware UTC datetime."""
+        ...  # pragma: no cover - a protocol has no body
+
+
+class SystemClock:
+    """The machine's own clock."""
+
+    def now(self) -> datetime:
+        """Return the present moment as an aware UTC datetime."""
+        return datetime.now(timezone.utc)
+
+
+def in_utc(value: datetime, field: str) -> datetime:
+    """Convert an aware datetime to UTC.
+
+    :param value: any aware datetime.
+    :param field: how to name the value in an error.
+    :returns: the same moment in UTC.
+    :raises StateValidationError: when the value is no datetime or has no time zone, because guessing one loses hours.
+    """
+    if not isinstance(value, datetime):
+        raise StateValidationError({field: [f"Must be a datetime, not {type(value).__name__}."]})
+    if value.utcoffset() is None:
+        raise StateValidationError({field: ["Must have a time zone: pass datetime.now(timezone.utc) or the like."]})
+    return value.astimezone(timezone.utc)
+
+
+def iso(value: datetime) -> str:
+    """Write a moment as ISO 8601 in UTC with a ``Z`` and six decimals, so that text order is time order.
+
+    :param value: an aware datetime.
+    :returns: for example ``2026-01-31T12:00:00.000000Z``.
+    """
+    return value.astimezone(timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def from_iso(text: str) -> datetime:
+    """Read what :func:`iso` wrote.
+
+    :param text: ISO 8601 with a ``Z``.
+    :returns: an aware UTC datetime.
+    """
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))

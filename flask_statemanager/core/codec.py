@@ -1,0 +1,236 @@
+"""JSON as this package stores it: what is accepted, how it is written, when two values are the same.
+
+The rules hold on every backend: no NaN or infinity, no NUL or lone surrogate in strings, integers of at most 64 bit,
+member names that are strings. A whole float from 1e16 on is written as an integer where it fits 64 bit, because
+PostgreSQL's ``numeric`` and an IEEE 754 double would otherwise disagree about its digits.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, replace
+from math import isfinite
+
+from ..errors import LimitExceeded, StateValidationError
+from .clock import from_iso, iso
+from .record import JSON, JSONObject, Key, Record
+
+MAX_DEPTH = 100
+"""Levels of nesting; PostgreSQL and SQLite accept more, Python's own recursion not much more."""
+
+MAX_NAME = 1024
+"""Characters of a member name."""
+
+_INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
+_WHOLE_FLOAT = 1e16
+_MANY_DIGITS = re.compile(r"\d{19}")
+
+_write = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")).encode
+
+
+@dataclass(slots=True)
+class _Cleaner:
+    """Walks one value, copies it, and stops as soon as it cannot be stored."""
+
+    limit: int
+    spent: int = 0
+
+    def spend(self, size: int) -> None:
+        # Counting on the way bounds the work too: a few shared lists can unfold to 2**99 members.
+        self.spent += size
+        if self.spent > self.limit:
+            raise LimitExceeded("The value", self.limit, self.spent)
+
+    def value(self, value: JSON, path: str, depth: int) -> JSON:
+        if value is None or value is True or value is False:
+            self.spend(4)
+            return value
+        if isinstance(value, str):
+            return self.text(value, path)
+        if isinstance(value, int):
+            return self.integer(int(value), path)
+        if isinstance(value, float):
+            return self.floating(float(value), path)
+        if depth >= MAX_DEPTH:
+            raise _refused(path, f"Nested more than {MAX_DEPTH} levels deep, or containing itself.")
+        if isinstance(value, dict):
+            return self.members(value, path, depth + 1)
+        if isinstance(value, list | tuple):
+            self.spend(2)
+            return [self.value(item, f"{path}.{i}", depth + 1) for i, item in enumerate(value)]
+        raise _refused(
+            path, f"{type(value).__name__} is not JSON: pass text, numbers, true, false, null, lists or objects."
+        )
+
+    def members(self, value: dict[JSON, JSON], path: str, depth: int) -> JSONObject:
+        self.spend(2)
+        out: JSONObject = {}
+        for name, item in value.items():
+            if not isinstance(name, str):
+                raise _refused(path, f"The member name {name!r} is not text: JSON objects have string keys.")
+            if len(name) > MAX_NAME:
+                raise LimitExceeded(f"A member name in {path}", MAX_NAME, len(name), unit="characters")
+            out[self.text(name, path)] = self.value(item, f"{path}.{name}", depth)
+        return out
+
+    def text(self, value: str, path: str) -> str:
+        value = str.__str__(value)
+        self.spend(len(value) + 2)
+        problem = text_problem(value)
+        if problem:
+            raise _refused(path, problem)
+        return value
+
+    def integer(self, value: int, path: str) -> int:
+        self.spend(1)
+        if not _INT_MIN <= value <= _INT_MAX:
+            raise _refused(path, "The integer has more than 64 bits: store it as text.")
+        return value
+
+    def floating(self, value: float, path: str) -> int | float:
+        self.spend(3)
+        if not isfinite(value):
+            raise _refused(path, "NaN and infinity are not JSON: store null or text.")
+        return _settled(value)
+
+
+def _settled(value: float) -> int | float:
+    """Write a large whole float as the integer it is, where 64 bits hold it."""
+    return int(value) if _WHOLE_FLOAT <= abs(value) < 2.0**63 else value
+
+
+def _refused(path: str, message: str) -> StateValidationError:
+    return StateValidationError({path: [message]})
+
+
+def text_problem(value: str) -> str | None:
+    """Say why a string cannot be stored.
+
+    :param value: the string.
+    :returns: a sentence, or None when it is fine.
+    """
+    if "\x00" in value:
+        return "The text holds a NUL character, which databases refuse: remove it."
+    if not value.isascii():
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            return "The text holds a lone surrogate, which is not Unicode text: decode it properly first."
+    return None
+
+
+def clean(value: JSON, path: str, limit: int) -> JSON:
+    """Copy a caller's value into plain JSON, or refuse it.
+
+    :param value: what the caller passed; tuples become lists, subclasses of the plain types become those types.
+    :param path: how to name the value in errors, for example ``data``.
+    :param limit: the largest size in bytes, approximately; the exact size is checked on the encoded record.
+    :returns: a copy that shares nothing with the caller's value.
+    :raises StateValidationError: when something in it is not JSON, with the dotted path of it.
+    :raises LimitExceeded: when it is too large.
+    """
+    return _Cleaner(limit).value(value, path, 0)
+
+
+def encode(value: JSON) -> str:
+    """Write a clean value as compact JSON text.
+
+    :param value: what :func:`clean` returned, or a merge of such values.
+    :returns: the text, not escaped beyond what JSON demands.
+    """
+    return _write(value)
+
+
+def decode(text: str) -> JSON:
+    """Read JSON text that this package wrote, as whichever database gives it back.
+
+    PostgreSQL writes 1e308 as 309 digits; what exceeds 64 bits can only have been a float.
+
+    :param text: the text.
+    :returns: the value.
+    """
+    if _MANY_DIGITS.search(text):
+        return json.loads(text, parse_int=_integer, parse_float=_float)
+    return json.loads(text)
+
+
+def _integer(text: str) -> int | float:
+    value = int(text) if len(text) < 25 else None
+    return value if value is not None and _INT_MIN <= value <= _INT_MAX else float(text)
+
+
+def _float(text: str) -> int | float:
+    return _settled(float(text))
+
+
+def same(left: JSON, right: JSON) -> bool:
+    """Compare two JSON values: true is not 1, 1 equals 1.0, members have no order.
+
+    :param left: one value.
+    :param right: the other.
+    :returns: whether they are the same JSON value.
+    """
+    if isinstance(left, bool) or isinstance(right, bool) or left is None or right is None:
+        return left is right
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(same(left[name], right[name]) for name in left)
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(same, left, right))
+    return bool(left == right)
+
+
+def copied(value: JSON) -> JSON:
+    """Copy a clean value deeply, so that a caller may edit it.
+
+    :param value: a clean JSON value.
+    :returns: an equal value that shares no list or dict with it.
+    """
+    if isinstance(value, dict):
+        return {name: copied(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [copied(item) for item in value]
+    return value
+
+
+_TIMES = ("created_at", "updated_at", "expires_at", "deleted_at")
+_PLAIN = ("label", "type", "status", "data", "metadata", "version", "revision", "owner", "schema_version")
+
+
+def encode_record(record: Record) -> str:
+    """Write a record as one JSON object, for caches and logs.
+
+    :param record: any record, a tombstone too.
+    :returns: JSON text.
+    """
+    fields: JSONObject = {"bucket": record.key.bucket, "name": record.key.name}
+    fields.update((field, getattr(record, field)) for field in _PLAIN)
+    for field in _TIMES:
+        moment = getattr(record, field)
+        fields[field] = None if moment is None else iso(moment)
+    return encode(fields)
+
+
+def decode_record(text: str) -> Record:
+    """Read what :func:`encode_record` wrote.
+
+    :param text: JSON text.
+    :returns: the record.
+    :raises ValueError: when it is not such text (KeyError and TypeError are turned into it).
+    """
+    try:
+        fields = decode(text)
+        times = {field: None if fields[field] is None else from_iso(fields[field]) for field in _TIMES}
+        values: JSONObject = {field: fields[field] for field in _PLAIN} | times
+        return Record(key=Key(fields["bucket"], fields["name"]), **values)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError("This is not an encoded record.") from error
+
+
+def isolated(record: Record) -> Record:
+    """Copy a record with its JSON, for code that may edit what it gets.
+
+    :param record: any record.
+    :returns: an equal record that shares no dict with it.
+    """
+    return replace(record, data=copied(record.data), metadata=copied(record.metadata))

@@ -1,0 +1,247 @@
+"""What can be asked of many records: filters, order, cursor. One meaning on every backend (see ``matching``)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from math import isfinite
+from typing import Any
+
+from ..errors import StateValidationError
+from .clock import from_iso, iso
+from .codec import text_problem
+from .record import JSON, Key, Record
+
+OPERATORS = ("eq", "ne", "gt", "gte", "lt", "lte", "in", "contains", "startswith", "exists")
+"""The words after ``__`` in a filter; without one, ``eq`` is meant."""
+
+ORDERS = ("created_at", "updated_at", "state_id", "version", "revision")
+"""What a search can be ordered by; a leading ``-`` turns the order round."""
+
+_ROOTS = ("data", "metadata")
+_COMPARED = ("gt", "gte", "lt", "lte")
+_UNADDRESSABLE = frozenset('"\\') | frozenset(map(chr, range(32)))
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """One condition on one path.
+
+    :param root: ``data`` or ``metadata``.
+    :param path: the member names from there on.
+    :param operator: one of :data:`OPERATORS`.
+    :param value: what to compare with; its JSON type is part of the condition.
+    """
+
+    root: str
+    path: tuple[str, ...]
+    operator: str
+    value: JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """How the found records are sorted; the name breaks ties, so that a cursor is unambiguous.
+
+    :param by: one of :data:`ORDERS`.
+    :param descending: largest first.
+    """
+
+    by: str = "created_at"
+    descending: bool = False
+
+    def value(self, record: Record) -> datetime | str | int:
+        """Return what a record is sorted by.
+
+        :param record: a found record.
+        """
+        found: datetime | str | int = record.key.name if self.by == "state_id" else getattr(record, self.by)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Lapse:
+    """A rule for records past their ``expires_at``: those of this type in ``source`` count as being in ``target``."""
+
+    type: str
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A search within one bucket. Tombstones are never found.
+
+    :param bucket: the collection.
+    :param now: the moment that decides what has expired.
+    :param type: only this type.
+    :param statuses: only these statuses, lapses taken into account; None for all.
+    :param owner: only this owner's.
+    :param filters: all of these conditions.
+    :param order: the order.
+    :param after: the position after which to go on: the ordered value and the name of the last record seen.
+    :param limit: the most records to return; None for all.
+    :param lapses: the rules for expired records.
+    """
+
+    bucket: str
+    now: datetime
+    type: str | None = None
+    statuses: tuple[str, ...] | None = None
+    owner: str | None = None
+    filters: tuple[Filter, ...] = ()
+    order: Order = field(default_factory=Order)
+    after: tuple[datetime | str | int, str] | None = None
+    limit: int | None = None
+    lapses: tuple[Lapse, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeQuery:
+    """A listing of changes within one bucket, ordered by revision.
+
+    :param bucket: the collection.
+    :param key: only this record's changes.
+    :param event: only changes of this event.
+    :param newest_first: the order.
+    :param after: go on after this revision, in the order asked for.
+    :param limit: the most changes to return; None for all.
+    """
+
+    bucket: str
+    key: Key | None = None
+    event: str | None = None
+    newest_first: bool = False
+    after: int | None = None
+    limit: int | None = None
+
+
+def parse_filters(filters: Mapping[str, JSON] | None) -> tuple[Filter, ...]:
+    """Turn ``{"data.amount__gte": 5}`` into conditions.
+
+    :param filters: dotted paths below ``data`` or ``metadata``, with an optional ``__operator``.
+    :returns: the conditions, all of which must hold.
+    :raises StateValidationError: for an unknown root or operator, an unusable path, or a value that the operator
+        cannot compare.
+    """
+    if filters is None:
+        return ()
+    if not isinstance(filters, Mapping):
+        raise StateValidationError({"filters": ["Must be a dict such as {'data.status': 'active'}."]})
+    return tuple(_parse(name, value) for name, value in filters.items())
+
+
+def _parse(name: object, value: JSON) -> Filter:
+    if not isinstance(name, str):
+        raise StateValidationError({"filters": [f"The path {name!r} is not text."]})
+    dotted, mark, operator = name.rpartition("__")
+    if not mark:
+        dotted, operator = name, "eq"
+    if operator not in OPERATORS:
+        listed = ", ".join(OPERATORS)
+        raise _bad(
+            name, f"{operator!r} is no operator; known are {listed}. A name with '__' in it needs '__eq' behind."
+        )
+    root, *path = dotted.split(".")
+    if root not in _ROOTS or not path:
+        raise _bad(name, "A filter is a path below 'data' or 'metadata'; type, status and owner are arguments.")
+    for segment in path:
+        if not segment or not _UNADDRESSABLE.isdisjoint(segment) or text_problem(segment):
+            raise _bad(
+                name, "Each part of the path must be non-empty, without quotes, backslashes or control characters."
+            )
+    return Filter(root, tuple(path), operator, _operand(name, operator, value))
+
+
+def _operand(name: str, operator: str, value: JSON) -> JSON:
+    if operator == "exists":
+        if not isinstance(value, bool):
+            raise _bad(name, "__exists takes True or False.")
+        return value
+    if operator == "in":
+        if not isinstance(value, list | tuple | set | frozenset):
+            raise _bad(name, "__in takes a list of values.")
+        return [_scalar(name, item) for item in value]
+    value = _scalar(name, value)
+    if operator == "startswith" and not isinstance(value, str):
+        raise _bad(name, "__startswith takes text.")
+    if operator in _COMPARED and (value is None or isinstance(value, bool)):
+        raise _bad(name, f"__{operator} compares numbers with numbers or text with text.")
+    return value
+
+
+def _scalar(name: str, value: Any) -> JSON:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        problem = text_problem(value)
+        if problem:
+            raise _bad(name, problem)
+        return str.__str__(value)
+    if isinstance(value, int):
+        if not -(2**63) <= value < 2**63:
+            raise _bad(name, "The integer has more than 64 bits, and so matches nothing.")
+        return int(value)
+    if isinstance(value, float) and isfinite(value):
+        return float(value)
+    raise _bad(name, "Compare with text, a finite number, true, false or null; reach into objects with a longer path.")
+
+
+def _bad(name: str, message: str) -> StateValidationError:
+    return StateValidationError({f"filters.{name}": [message]})
+
+
+def parse_order(order_by: str | None) -> Order:
+    """Turn ``"-updated_at"`` into an order.
+
+    :param order_by: one of :data:`ORDERS`, with ``-`` for descending; None for ``created_at``.
+    :returns: the order.
+    :raises StateValidationError: for anything else.
+    """
+    if order_by is None:
+        return Order()
+    by = str(order_by).removeprefix("-")
+    if by not in ORDERS:
+        raise StateValidationError(
+            {"order_by": [f"{order_by!r} is no order; known are {', '.join(ORDERS)}, each with '-'."]}
+        )
+    return Order(by, descending=str(order_by).startswith("-"))
+
+
+def cursor_after(record: Record, order: Order) -> str:
+    """Write an opaque cursor that goes on behind a record.
+
+    :param record: the last record of a page.
+    :param order: the order of the search.
+    :returns: URL-safe text.
+    """
+    value = order.value(record)
+    shown = iso(value) if isinstance(value, datetime) else value
+    text = json.dumps([order.by, order.descending, shown, record.key.name], separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def parse_cursor(cursor: str, order: Order) -> tuple[datetime | str | int, str]:
+    """Read what :func:`cursor_after` wrote.
+
+    :param cursor: the text.
+    :param order: the order of this search.
+    :returns: the ordered value and the name to go on behind.
+    :raises StateValidationError: when it is no cursor, or one of another order.
+    """
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        by, descending, shown, name = json.loads(base64.urlsafe_b64decode(padded.encode("ascii")))
+        value = from_iso(shown) if by in ("created_at", "updated_at") else shown
+        wanted = str if by == "state_id" else datetime if by in ("created_at", "updated_at") else int
+        if (by, descending) != (order.by, order.descending) or not isinstance(name, str) or type(value) is not wanted:
+            raise ValueError("a cursor of another search")
+    except (ValueError, TypeError, AttributeError, binascii.Error, UnicodeError) as error:
+        raise StateValidationError(
+            {"after": ["Not a cursor of this search: pass the 'next' of the page before, with the same order."]}
+        ) from error
+    return value, name

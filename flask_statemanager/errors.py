@@ -1,0 +1,151 @@
+"""The errors of Flask-StateManager, one tree.
+
+::
+
+    StateManagerError
+    ├── ConfigurationError          the application is set up wrongly
+    ├── StorageError                the database answered with an error
+    │   ├── StorageUnavailable      it cannot be reached
+    │   └── StorageTimeout          it is reached, and too slow or locked
+    ├── StateNotFound               also a LookupError
+    ├── StateExists
+    ├── StateConflict               somebody else wrote first
+    ├── StateValidationError        also a ValueError; errors per field
+    ├── TransitionNotAllowed        the status has no such way out
+    │   └── GuardFailed             it has one, and a guard refuses it
+    └── LimitExceeded               a value is larger than the settings allow
+
+Every error carries its data as attributes and one sentence that says what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+
+class StateManagerError(Exception):
+    """The root of every error that this package raises on purpose."""
+
+
+class ConfigurationError(StateManagerError):
+    """The application is put together in a way that cannot work."""
+
+
+class StorageError(StateManagerError):
+    """The storage refused or failed; the driver's error is the ``__cause__``."""
+
+
+class StorageUnavailable(StorageError):
+    """The storage cannot be reached; nothing was written, or the outcome of the commit is unknown."""
+
+
+class StorageTimeout(StorageError):
+    """The storage was too slow or locked by somebody else; nothing was written."""
+
+
+class StateNotFound(StateManagerError, LookupError):
+    """There is no live state under this id.
+
+    :param state_id: the id that was asked for.
+    """
+
+    def __init__(self, state_id: str) -> None:
+        super().__init__(f"There is no state {state_id!r}: check the id, or register it first with register_state().")
+        self.state_id = state_id
+
+
+class StateExists(StateManagerError):
+    """A live state has this id already.
+
+    :param state_id: the id in question.
+    :param type: the type of the state that has it.
+    """
+
+    def __init__(self, state_id: str, type: str) -> None:  # noqa: A002 - the field's standard name
+        super().__init__(
+            f"A state {state_id!r} of type {type!r} exists already: choose another id, or pass "
+            "if_exists='ignore' or 'update' (both need the same type)."
+        )
+        self.state_id = state_id
+        self.type = type
+
+
+class StateConflict(StateManagerError):
+    """Somebody else changed the state between the caller's reading and writing.
+
+    :param key: which record, as text (``bucket:name``).
+    :param expected: what the caller expected: a version, a ``Revision``, or None for no expectation.
+    :param actual: the version that is stored now; None where there is none or it is not known.
+    """
+
+    def __init__(self, key: object, expected: object, actual: int | None) -> None:
+        super().__init__(
+            f"{key} was changed by somebody else (expected {expected!r}, stored is version {actual!r}): "
+            "read it again, decide again, write again."
+        )
+        self.key = key
+        self.expected = expected
+        self.actual = actual
+
+
+class StateValidationError(StateManagerError, ValueError):
+    """The input is not acceptable; nothing was written.
+
+    :param errors: messages per field, a field being a dotted path such as ``data.email``.
+    """
+
+    def __init__(self, errors: Mapping[str, Sequence[str]]) -> None:
+        self.errors: dict[str, list[str]] = {field: list(messages) for field, messages in errors.items()}
+        listed = "; ".join(f"{field}: {' '.join(messages)}" for field, messages in self.errors.items())
+        super().__init__(listed or "The input is not acceptable.")
+
+
+class TransitionNotAllowed(StateManagerError):
+    """The present status does not allow this transition.
+
+    :param transition: the transition that was asked for.
+    :param status: the present status.
+    :param allowed: the transitions that this status allows.
+    :param reason: a sentence that replaces the usual explanation.
+    """
+
+    def __init__(self, transition: str, status: str, allowed: Sequence[str], *, reason: str | None = None) -> None:
+        listed = ", ".join(allowed) or "none"
+        why = reason or f"The status {status!r} does not allow the transition {transition!r}"
+        super().__init__(f"{why} (allowed now: {listed}).")
+        self.transition = transition
+        self.status = status
+        self.allowed = tuple(allowed)
+
+
+class GuardFailed(TransitionNotAllowed):
+    """The status allows the transition, and a guard refuses it.
+
+    :param transition: the transition that was asked for.
+    :param status: the present status.
+    :param allowed: the transitions that this status allows, this one among them.
+    :param guard: the name of the guard.
+    :param reason: why it refuses.
+    """
+
+    def __init__(self, transition: str, status: str, allowed: Sequence[str], *, guard: str, reason: str) -> None:
+        sentence = f"The guard {guard!r} refuses the transition {transition!r}: {reason.rstrip('.')}"
+        super().__init__(transition, status, allowed, reason=sentence)
+        self.guard = guard
+        self.reason = reason
+
+
+class LimitExceeded(StateManagerError):
+    """A value is larger than the configured limit.
+
+    :param limit: the limit that was hit, with its unit.
+    :param value: how large the value is, in the same unit; the least known size where counting stopped early.
+    :param what: what was measured.
+    """
+
+    def __init__(self, what: str, limit: int, value: int, *, unit: str = "bytes") -> None:
+        super().__init__(
+            f"{what} is too large: {value:,} {unit}, at most {limit:,} are allowed. Store less, or a reference."
+        )
+        self.limit = limit
+        self.value = value

@@ -1,0 +1,247 @@
+"""StateManager: what an application holds in its hands."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from typing import Any, ClassVar, NoReturn
+
+from flask import Flask, abort, has_app_context, has_request_context
+
+from .backends.registry import backend_of_app, backend_of_manager
+from .backends.sql.backend import SqlBackend
+from .config import Settings
+from .effects.callbacks import CallbackRegistry, EffectVerbs
+from .errors import ConfigurationError
+from .globals import UNBOUND, UNINITIALISED, find_runtime
+from .lifecycle.declares import LifecycleDeclares
+from .lifecycle.definitions import Definitions
+from .lifecycle.events import known_events
+from .lifecycle.parts import Parts
+from .lifecycle.reads import LifecycleReads
+from .lifecycle.state import State
+from .lifecycle.writes import LifecycleWrites
+from .metrics.records import log_operation
+from .runtime import EXTENSION, Declarations, Runtime
+from .security.actor import ActorLoader
+
+
+class StateManager(LifecycleReads, LifecycleWrites, LifecycleDeclares, EffectVerbs):
+    """The extension. There is one in a process: ``StateManager()`` and :meth:`get_instance` always give the same object.
+
+    Types, machines, validators and callbacks belong to the manager and are shared by all its apps; settings,
+    connections, caches and states belong to the app. A verb acts on the app of the current app context.
+
+    Before any ``init_app`` a manager serves scripts and tests: in memory, which it says in a warning, or in the database
+    of ``database_manager``, with the Redis of ``redis_manager`` as read cache.
+
+    >>> from flask import Flask
+    >>> app = Flask("shop")
+    >>> app.config["STATEMANAGER_BACKEND"] = "memory"
+    >>> manager = StateManager(app)
+    >>> with app.app_context():
+    ...     state = manager.register_state("user_1", "user", {"email": "a@example.com"})
+    ...     manager.update_state("user_1", transition="activate").status
+    'active'
+
+    :param app: initialise this app at once.
+    :param redis_manager: for use without an app: a redis-py client, a URL, or an object with one.
+    :param database_manager: for use without an app: an engine, a URL, a Flask-SQLAlchemy object, or an object with one.
+    :param db: the app's Flask-SQLAlchemy object, where it should be named.
+    :raises ConfigurationError: when the managers contradict earlier ones, or an app is initialised wrongly.
+    """
+
+    _instance: ClassVar[StateManager | None] = None
+    _creation: ClassVar[threading.RLock] = threading.RLock()
+
+    _declarations: Declarations
+    _unbound: Runtime | None
+    _managers: dict[str, Any]
+    _initialised: bool
+
+    def __new__(
+        cls, app: Flask | None = None, *, redis_manager: Any = None, database_manager: Any = None, db: Any = None
+    ) -> StateManager:
+        with StateManager._creation:
+            instance = StateManager._instance
+            if instance is None:
+                instance = super().__new__(cls)
+                instance._declarations = Declarations()
+                instance._unbound = None
+                instance._managers = {}
+                instance._initialised = False
+                StateManager._instance = instance
+            return instance
+
+    def __init__(
+        self, app: Flask | None = None, *, redis_manager: Any = None, database_manager: Any = None, db: Any = None
+    ) -> None:
+        self._take_managers({"redis_manager": redis_manager, "database_manager": database_manager})
+        if app is not None:
+            self.init_app(app, db=db)
+
+    @classmethod
+    def get_instance(cls, *, redis_manager: Any = None, database_manager: Any = None) -> StateManager:
+        """Return the manager, made at the first call.
+
+        :param redis_manager: as for the class.
+        :param database_manager: as for the class.
+        :raises ConfigurationError: when the managers contradict earlier ones.
+        """
+        return cls(redis_manager=redis_manager, database_manager=database_manager)
+
+    @classmethod
+    def reset_instance(cls) -> None:
+        """Forget the manager, so that the next one starts empty. Apps keep what they were initialised with."""
+        with StateManager._creation:
+            instance, StateManager._instance = StateManager._instance, None
+        if instance is not None and instance._unbound is not None:
+            instance._unbound.backend.close()
+
+    def _take_managers(self, given: dict[str, Any]) -> None:
+        fresh = {name: value for name, value in given.items() if value is not None}
+        if not fresh:
+            return
+        if any(name in self._managers and self._managers[name] is not value for name, value in fresh.items()):
+            raise ConfigurationError(
+                "The state manager has other managers already: pass the same, or reset_instance()."
+            )
+        if fresh.items() <= self._managers.items():
+            return
+        if self._initialised:
+            raise ConfigurationError(
+                f"{' and '.join(fresh)} shape a manager without an app, and this one has one: "
+                "configure the app's Flask-SQLAlchemy and Flask-Caching instead."
+            )
+        if self._unbound is not None:
+            raise ConfigurationError(
+                f"{' and '.join(fresh)} come too late, the manager is in use: pass them at the first call, "
+                "or reset_instance() first."
+            )
+        self._managers |= fresh
+
+    # -- apps ------------------------------------------------------------------------------------------------------
+
+    def init_app(self, app: Flask, *, db: Any = None) -> None:
+        """Give an app its states: read its config, declare the tables, and wait for the first use to connect.
+
+        :param app: the app; Flask-SQLAlchemy, if it has it, must be initialised on it already.
+        :param db: its Flask-SQLAlchemy object, where it should be named; found by itself otherwise.
+        :raises ConfigurationError: for a second call on one app, unusable settings, or the wrong order.
+        """
+        if EXTENSION in app.extensions:
+            raise ConfigurationError("This app has a state manager already: call init_app() once for each app.")
+        if self._managers:
+            raise ConfigurationError(
+                "This manager was given redis_manager or database_manager, which shape one without an app: "
+                "leave them out, or call reset_instance() first."
+            )
+        settings = Settings.from_mapping(app.config)
+        backend = backend_of_app(app, settings, db)
+        owns = isinstance(backend, SqlBackend) and "sqlalchemy" not in app.extensions
+        app.extensions[EXTENSION] = Runtime(settings, self._declarations, backend, owns_database=owns)
+        self._initialised = True
+
+    def _runtime(self) -> Runtime:
+        found = find_runtime()
+        if found is not None:
+            return found
+        if self._initialised:
+            raise ConfigurationError(UNINITIALISED if has_app_context() else UNBOUND)
+        with StateManager._creation:
+            if self._unbound is None:
+                self._unbound = self._without_app()
+            return self._unbound
+
+    def _without_app(self) -> Runtime:
+        database, redis = self._managers.get("database_manager"), self._managers.get("redis_manager")
+        if database is None:
+            warnings.warn(
+                "Flask-StateManager works in memory, and nothing outlives the process: "
+                "call init_app(app), or pass database_manager=.",
+                stacklevel=4,
+            )
+        runtime = Runtime(Settings(), self._declarations, backend_of_manager(database), redis_manager=redis)
+        runtime.complete({})
+        return runtime
+
+    def _parts(self) -> Parts:
+        return self._runtime().lifecycle.parts
+
+    # -- declaring -------------------------------------------------------------------------------------------------
+
+    def _outside_requests(self) -> Declarations:
+        if has_request_context():
+            raise ConfigurationError(
+                "Types, validators and callbacks cannot be registered during a request, where other workers would "
+                "not hear of it: register them where the application is put together."
+            )
+        return self._declarations
+
+    def _declaring(self) -> Definitions:
+        return self._outside_requests().definitions
+
+    def _registering(self) -> tuple[CallbackRegistry, frozenset[str]]:
+        declarations = self._outside_requests()
+        return declarations.callbacks, known_events(declarations.definitions)
+
+    def actor_loader(self, loader: ActorLoader) -> ActorLoader:
+        """Set the function that names the present user during a request; usable as a decorator.
+
+        :param loader: returns the user's id (text or a number), or None for ``system``.
+        :raises ConfigurationError: when a request is under way.
+        """
+        self._outside_requests().actor.loader = loader
+        return loader
+
+    @property
+    def types(self) -> list[str]:
+        """The names of the declared types, sorted."""
+        return sorted(self._declarations.definitions.types)
+
+    # -- more verbs ------------------------------------------------------------------------------------------------
+
+    def get_state_or_404(self, state_id: str, description: str | None = None) -> State:
+        """Return a state, or end the request with 404; for views.
+
+        :param state_id: which state; an impossible id is not found either.
+        :param description: the text of the error page.
+        :raises werkzeug.exceptions.NotFound: when there is no such state.
+        :raises StorageError: when the storage fails.
+        """
+        try:
+            state = self.get_state(state_id)
+        except ValueError:
+            state = None
+        return state if state is not None else _not_found(description)
+
+    def log_state_operation(
+        self,
+        operation: str,
+        *,
+        state_id: str | None = None,
+        transition_type: str | None = None,
+        duration_ms: float | None = None,
+        **fields: Any,
+    ) -> None:
+        """Write a structured INFO record to the logger ``flask_statemanager.operations``.
+
+        :param operation: what was done, for example ``state_update``.
+        :param state_id: on which state.
+        :param transition_type: by which transition.
+        :param duration_ms: how long it took, in milliseconds.
+        :param fields: anything else, each an attribute of the record.
+        """
+        log_operation(operation, state_id=state_id, transition_type=transition_type, duration_ms=duration_ms, **fields)
+
+    def get_health_status(self) -> dict[str, Any]:
+        """Return whether states can be read, how many there are, and how often the cache helped.
+
+        :returns: ``{"status": "healthy"|"degraded"|"unhealthy", "state_count": int or None, "cache_hit_rate": 0.0 to
+            1.0, "backend": str, "cache": "on"|"off"|"unavailable"}``, and ``"error"`` when unhealthy.
+        """
+        return self._runtime().health()
+
+
+def _not_found(description: str | None) -> NoReturn:
+    abort(404, description)

@@ -1,0 +1,63 @@
+"""A machine as a diagram: Mermaid and Graphviz DOT text."""
+
+from __future__ import annotations
+
+import re
+
+from .machine import Machine
+from .types import DELETE, DELETED, UPDATE
+
+
+def mermaid(machine: Machine, *, deletion: bool = False) -> str:
+    """Draw a machine as a Mermaid state diagram.
+
+    :param machine: the machine.
+    :param deletion: draw ``delete`` too, which leads from everywhere to ``deleted``.
+    :returns: text that begins with ``stateDiagram-v2``.
+    """
+    lines = ["stateDiagram-v2"]
+    lines += [
+        f'    state "{status}" as {_identifier(status)}' for status in machine.statuses if _identifier(status) != status
+    ]
+    lines += [f"    [*] --> {_identifier(status)}" for status in machine.initial]
+    lines += [
+        f"    {_identifier(source)} --> {_identifier(target)} : {label}"
+        for source, target, label in _arrows(machine, deletion)
+    ]
+    lines += [f"    {_identifier(status)} --> [*]" for status in machine.statuses if status in machine.final]
+    return "\n".join(lines) + "\n"
+
+
+def dot(machine: Machine, name: str, *, deletion: bool = False) -> str:
+    """Draw a machine in Graphviz's DOT language.
+
+    :param machine: the machine.
+    :param name: the graph's name.
+    :param deletion: draw ``delete`` too.
+    :returns: text for ``dot -Tsvg``.
+    """
+    lines = [f'digraph "{name}" {{', "    rankdir=LR;", '    node [shape=box, style=rounded, fontname="sans-serif"];']
+    lines.append('    "[*]" [shape=point];')
+    lines += [f'    "{status}" [peripheries=2];' for status in machine.statuses if status in machine.final]
+    lines += [f'    "[*]" -> "{status}";' for status in machine.initial]
+    lines += [
+        f'    "{source}" -> "{target}" [label="{label}"];' for source, target, label in _arrows(machine, deletion)
+    ]
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def _arrows(machine: Machine, deletion: bool) -> list[tuple[str, str, str]]:
+    """Return source, target, label; ``update`` in place says nothing and is left out unless it was narrowed."""
+    narrowed = {t.name for t in machine.transitions if t.name in (UPDATE, DELETE) and (t.guards or t.sources != "*")}
+    shown = []
+    for source, name, target in machine.edges():
+        if (name == UPDATE and UPDATE not in narrowed) or (target == DELETED and not deletion):
+            continue
+        edge = machine.edge(source, name)
+        guarded = edge is not None and bool(edge.guards)
+        shown.append((source, target, f"{name} [guarded]" if guarded else name))
+    return shown
+
+
+def _identifier(status: str) -> str:
+    return re.sub(r"\W", "_", status)

@@ -1,0 +1,34 @@
+"""The names under which a change can be subscribed to."""
+
+from __future__ import annotations
+
+from ..core.record import Change
+from .definitions import Definitions
+from .machine import regular_past
+
+EVERY = "*"
+
+
+def names_of(change: Change, definitions: Definitions) -> frozenset[str]:
+    """Return the event names of a change: ``*``, type, transition, its past tense, and type with past tense.
+
+    :param change: any change.
+    :param definitions: the declared types, which know the past tenses.
+    """
+    definition = definitions.find(change.after.type)
+    pasts = {} if definition is None else definition.machine.pasts
+    past = pasts.get(change.event) or regular_past(change.event)
+    return frozenset((EVERY, change.after.type, change.event, past, f"{change.after.type}_{past}"))
+
+
+def known_events(definitions: Definitions) -> frozenset[str]:
+    """Return every event name that the declared types can cause.
+
+    :param definitions: the declared types.
+    """
+    names = {EVERY}
+    for definition in definitions.types.values():
+        names.add(definition.name)
+        for transition, past in definition.machine.pasts.items():
+            names.update((transition, past, f"{definition.name}_{past}"))
+    return frozenset(names)

@@ -1,0 +1,148 @@
+"""StateQuery: a search that runs when it is looked at, in pages, however many states it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import overload
+
+from ..core.query import Query, cursor_after, parse_cursor
+from ..core.record import Record
+from ..errors import StateValidationError
+from .state import State
+
+MAX_PAGE = 1000
+"""The most states of one page; iteration fetches half as many at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some states of a search.
+
+    :param items: the states.
+    :param next: the cursor that goes on behind them, or None when there are no more.
+    """
+
+    items: list[State]
+    next: str | None
+
+    def __iter__(self) -> Iterator[State]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+class StateQuery(Sequence[State]):
+    """The states that a search finds, fetched as they are needed.
+
+    Iterate over it (bounded memory, whatever the number), slice it, ask for :meth:`page` or :meth:`count`. ``bool()``
+    reads one row, ``len()`` loads the whole result. In the default order each state that exists throughout an
+    iteration appears exactly once, whatever is written meanwhile.
+
+    :param query: what to search; its moment is taken anew for each page.
+    :param search: runs a query.
+    :param count: counts a query.
+    :param fresh: gives a query the present moment.
+    """
+
+    def __init__(
+        self,
+        query: Query,
+        *,
+        search: Callable[[Query], list[Record]],
+        count: Callable[[Query], int],
+        fresh: Callable[[Query], Query],
+    ) -> None:
+        self._query = query
+        self._search = search
+        self._count = count
+        self._fresh = fresh
+        self._loaded: list[State] | None = None
+
+    def __iter__(self) -> Iterator[State]:
+        if self._loaded is not None:
+            yield from self._loaded
+        else:
+            yield from self._fetched()
+
+    def _fetched(self) -> Iterator[State]:
+        query = replace(self._fresh(self._query), limit=MAX_PAGE // 2)
+        while True:
+            records = self._search(query)
+            yield from map(State.of, records)
+            if len(records) < MAX_PAGE // 2:
+                return
+            last = records[-1]
+            query = replace(self._fresh(query), after=(query.order.value(last), last.key.name))
+
+    def page(self, size: int = 50, after: str | None = None) -> Page:
+        """Return one page, found by key and not by counting rows away.
+
+        :param size: the most states, 1 to 1000.
+        :param after: the ``next`` of the page before.
+        :raises StateValidationError: when size or cursor are unusable.
+        :raises StorageError: when the storage fails.
+        """
+        if type(size) is not int or not 1 <= size <= MAX_PAGE:
+            raise StateValidationError({"size": [f"Must be a number from 1 to {MAX_PAGE}."]})
+        position = None if after is None else parse_cursor(after, self._query.order)
+        records = self._search(replace(self._fresh(self._query), after=position, limit=size + 1))
+        shown = records[:size]
+        following = cursor_after(shown[-1], self._query.order) if len(records) > size else None
+        return Page([State.of(record) for record in shown], following)
+
+    def count(self, value: object = None) -> int:
+        """Return how many states there are, counted by the storage.
+
+        :param value: with a value, how often it occurs in the loaded result, as in every sequence.
+        :raises StorageError: when the storage fails.
+        """
+        return self._count(self._fresh(self._query)) if value is None else self._all().count(value)  # type: ignore[arg-type]
+
+    def first(self) -> State | None:
+        """Return the first state, or None.
+
+        :raises StorageError: when the storage fails.
+        """
+        return next(iter(self[:1]), None)
+
+    def __bool__(self) -> bool:
+        return bool(self._loaded) if self._loaded is not None else self.first() is not None
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    @overload
+    def __getitem__(self, index: int) -> State: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[State]: ...
+
+    def __getitem__(self, index: int | slice) -> State | list[State]:
+        if isinstance(index, int):
+            if index < 0 or self._loaded is not None:
+                return self._all()[index]
+            found = self._slice(index, index + 1)
+            if not found:
+                raise IndexError("The search finds fewer states than that.")
+            return found[0]
+        start, stop = index.start or 0, index.stop
+        if self._loaded is not None or start < 0 or stop is None or stop < 0 or index.step not in (None, 1):
+            return self._all()[index]
+        return self._slice(start, stop)
+
+    def _slice(self, start: int, stop: int) -> list[State]:
+        if stop <= MAX_PAGE:
+            records = self._search(replace(self._fresh(self._query), limit=max(0, stop)))
+            return [State.of(record) for record in records[start:]]
+        return list(islice(self._fetched(), start, stop))
+
+    def _all(self) -> list[State]:
+        if self._loaded is None:
+            self._loaded = list(self._fetched())  # list(self) would ask __len__ first
+        return self._loaded
+
+    def __repr__(self) -> str:
+        return f"<StateQuery type={self._query.type!r} filters={len(self._query.filters)}>"

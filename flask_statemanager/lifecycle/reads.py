@@ -1,0 +1,266 @@
+"""The verbs that read: one state, many states, the past, and what could come next."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from ..core.clock import in_utc
+from ..core.names import check_id, check_text, check_word
+from ..core.query import ChangeQuery, Query, parse_filters, parse_order
+from ..core.record import Key, Record
+from ..errors import StateNotFound, StateValidationError
+from .decisions import refusing_guard
+from .machine import Machine
+from .parts import BUCKET, Parts
+from .query import StateQuery
+from .state import HistoryEntry, State
+from .types import DELETED, StateTransition, StateType
+from .validation import MAX_TEXT
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Whether a transition is possible now, and if not, what refuses it. True in a condition if it is possible.
+
+    :param possible: whether it is.
+    :param transition: the transition in question.
+    :param status: the present status.
+    :param allowed: the transitions that this status allows, guards left aside.
+    :param rule: what refuses: ``status`` or ``guard``; None when possible.
+    :param guard: the guard's name, if one refuses.
+    :param reason: a sentence for the user.
+    """
+
+    possible: bool
+    transition: str
+    status: str
+    allowed: tuple[str, ...]
+    rule: str | None = None
+    guard: str | None = None
+    reason: str = "It is possible."
+
+    def __bool__(self) -> bool:
+        return self.possible
+
+
+class LifecycleReads(ABC):
+    """The reading verbs of the lifecycle face. With ``session`` they see what that transaction has written so far."""
+
+    @abstractmethod
+    def _parts(self) -> Parts:
+        """Return the running parts of the present app."""
+
+    def get_state(self, state_id: str, *, at: int | datetime | None = None, session: Any = None) -> State | None:
+        """Return a state, or None when there is none.
+
+        :param state_id: which state.
+        :param at: as it was at this version, or at this moment (an aware datetime).
+        :param session: read inside this session's transaction.
+        :raises StateValidationError: when the arguments are unusable.
+        :raises StorageError: when the storage fails.
+        """
+        parts = self._parts()
+        name = check_id(state_id)
+        if at is None:
+            record = parts.bucket.get(name, session)
+            return None if record is None else State.of(record)
+        moment = at if isinstance(at, int) and not isinstance(at, bool) else in_utc(at, "at")  # type: ignore[arg-type]
+        if isinstance(moment, int) and not 0 < moment < 2**63:
+            return None
+        with parts.bucket.reading(session) as unit:
+            record = parts.history.record_at(unit, Key(BUCKET, name), moment)
+        if record is None or record.deleted:
+            return None
+        return State.of(parts.bucket.present(record, moment) if isinstance(moment, datetime) else record)
+
+    def get_states_by_type(self, state_type: str | StateType, *, session: Any = None) -> StateQuery:
+        """Return all states of a type, oldest first.
+
+        :param state_type: a declared type.
+        :param session: read inside this session's transaction.
+        :raises StateValidationError: when the type is unknown.
+        """
+        return self.search_states(state_type, session=session)
+
+    def search_states(
+        self,
+        state_type: str | StateType | None = None,
+        filters: Mapping[str, Any] | None = None,
+        *,
+        status: str | Iterable[str] | None = None,
+        owner: str | None = None,
+        order_by: str | None = None,
+        session: Any = None,
+    ) -> StateQuery:
+        """Search states; nothing is read before the result is looked at.
+
+        :param state_type: only this type.
+        :param filters: conditions on dotted paths below ``data`` and ``metadata``, all of which must hold, for example
+            ``{"data.status": "active", "data.amount__gte": 10}``. Operators: ``__ne __gt __gte __lt __lte __in
+            __contains __startswith __exists``. A condition matches values of its own JSON type; a missing path or
+            another type satisfies only ``__ne`` and ``__exists=False``.
+        :param status: only this status, or one of these.
+        :param owner: only this owner's.
+        :param order_by: ``created_at`` (default), ``updated_at``, ``state_id``, ``version`` or ``revision``, with ``-``
+            for descending.
+        :param session: read inside this session's transaction.
+        :returns: a lazy, sliceable sequence.
+        :raises StateValidationError: when type, filters, status, owner or order are unusable.
+        """
+        parts = self._parts()
+        type_name = None if state_type is None else parts.definitions.get(state_type).name
+        query = Query(
+            bucket=BUCKET,
+            now=parts.bucket.clock.now(),
+            type=type_name,
+            statuses=None if status is None else _statuses(status),
+            owner=None if owner is None else check_text(owner, "owner", MAX_TEXT),
+            filters=parse_filters(filters),
+            order=parse_order(order_by),
+        )
+
+        def fresh(asked: Query) -> Query:
+            return replace(asked, now=parts.bucket.clock.now(), lapses=parts.definitions.lapses)
+
+        def search(asked: Query) -> list[Record]:
+            with parts.bucket.reading(session) as unit:
+                return [parts.bucket.present(found, asked.now) for found in parts.searches.search(unit, asked)]
+
+        def count(asked: Query) -> int:
+            with parts.bucket.reading(session) as unit:
+                return parts.counts.count(unit, asked)
+
+        return StateQuery(query, search=search, count=count, fresh=fresh)
+
+    def get_state_history(
+        self, state_id: str, limit: int | None = None, after: int | None = None, *, session: Any = None
+    ) -> list[HistoryEntry]:
+        """Return the changes of a state, oldest first; a deleted state keeps its history.
+
+        :param state_id: which state; an id that never was has an empty history.
+        :param limit: the most entries.
+        :param after: only entries behind this revision.
+        :param session: read inside this session's transaction.
+        :raises StateValidationError: when the arguments are unusable.
+        :raises StorageError: when the storage fails.
+        """
+        return self._changes(ChangeQuery(BUCKET, _key(state_id), after=_number(after), limit=_number(limit)), session)
+
+    def get_recent_changes(
+        self, state_id: str | None = None, limit: int = 10, *, session: Any = None
+    ) -> list[HistoryEntry]:
+        """Return the newest changes, newest first, of one state or of all.
+
+        :param state_id: which state; None for all.
+        :param limit: the most entries.
+        :param session: read inside this session's transaction.
+        :raises StateValidationError: when the arguments are unusable.
+        :raises StorageError: when the storage fails.
+        """
+        key = None if state_id is None else _key(state_id)
+        return self._changes(ChangeQuery(BUCKET, key, newest_first=True, limit=_number(limit)), session)
+
+    def get_changes_by_transition(
+        self,
+        state_id: str | None,
+        transition_type: str | StateTransition,
+        limit: int | None = None,
+        *,
+        session: Any = None,
+    ) -> list[HistoryEntry]:
+        """Return the changes of one transition, oldest first.
+
+        :param state_id: which state; None for all.
+        :param transition_type: for example ``suspend``.
+        :param limit: the most entries.
+        :param session: read inside this session's transaction.
+        :raises StateValidationError: when the arguments are unusable.
+        :raises StorageError: when the storage fails.
+        """
+        key = None if state_id is None else _key(state_id)
+        event = check_word(transition_type, "transition_type")
+        return self._changes(ChangeQuery(BUCKET, key, event=event, limit=_number(limit)), session)
+
+    def _changes(self, query: ChangeQuery, session: Any) -> list[HistoryEntry]:
+        parts = self._parts()
+        with parts.bucket.reading(session) as unit:
+            return [HistoryEntry.of(change) for change in parts.history.changes(unit, query)]
+
+    def can(self, state_id: str, transition: str | StateTransition, *, session: Any = None) -> bool:
+        """Tell whether a transition is possible now, its guards asked with the data as it is.
+
+        :param state_id: which state.
+        :param transition: the transition.
+        :param session: read inside this session's transaction.
+        :raises StateNotFound: when there is no such state.
+        :raises StateValidationError: when the type has no such transition.
+        :raises StorageError: when the storage fails.
+        """
+        return self.explain(state_id, transition, session=session).possible
+
+    def explain(self, state_id: str, transition: str | StateTransition, *, session: Any = None) -> Explanation:
+        """Tell whether a transition is possible now, and if not, which rule or guard refuses it and why.
+
+        :param state_id: which state.
+        :param transition: the transition.
+        :param session: read inside this session's transaction.
+        :raises StateNotFound: when there is no such state.
+        :raises StateValidationError: when the type has no such transition.
+        :raises StorageError: when the storage fails.
+        """
+        record, machine = self._found(state_id, session)
+        return _explained(record, machine, check_word(transition, "transition"))
+
+    def allowed_transitions(self, state_id: str, *, session: Any = None) -> list[str]:
+        """Return the transitions that are possible now, guards asked.
+
+        :param state_id: which state.
+        :param session: read inside this session's transaction.
+        :raises StateNotFound: when there is no such state.
+        :raises StorageError: when the storage fails.
+        """
+        record, machine = self._found(state_id, session)
+        return [name for name in machine.allowed(record.status) if _explained(record, machine, name)]
+
+    def _found(self, state_id: str, session: Any) -> tuple[Record, Machine]:
+        parts = self._parts()
+        record = parts.bucket.get(check_id(state_id), session)
+        if record is None:
+            raise StateNotFound(state_id)
+        return record, parts.definitions.get(record.type).machine
+
+
+def _explained(record: Record, machine: Machine, name: str) -> Explanation:
+    allowed = machine.allowed(record.status)
+    edge = machine.edge(record.status, name)
+    if edge is None:
+        machine.check_transition(name)
+        reason = f"The status {record.status!r} allows only: {', '.join(allowed) or 'nothing'}."
+        return Explanation(False, name, record.status, allowed, "status", reason=reason)
+    deleted_at = record.updated_at if edge.target == DELETED else None
+    after = replace(record, status=edge.target or record.status, deleted_at=deleted_at)
+    guard = refusing_guard(edge, record, after)
+    if guard is not None:
+        return Explanation(False, name, record.status, allowed, "guard", guard.title, f"{guard.sentence.rstrip('.')}.")
+    return Explanation(True, name, record.status, allowed)
+
+
+def _key(state_id: str) -> Key:
+    return Key(BUCKET, check_id(state_id))
+
+
+def _number(value: object) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63:
+        return value
+    raise StateValidationError({"limit": [f"Must be a number from 0 on, not {value!r}."]})
+
+
+def _statuses(status: str | Iterable[str]) -> tuple[str, ...]:
+    values = (status,) if isinstance(status, str) else tuple(status)
+    return tuple(check_word(value, "status") for value in values)

@@ -1,0 +1,1 @@
+"""Counters, health and log records."""

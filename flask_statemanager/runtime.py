@@ -1,0 +1,193 @@
+"""The running parts of one app. Definitions are shared by all apps of a manager; backend, cache and counters are not."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flask import current_app, has_app_context
+
+from .backends.registry import ORDER
+from .cache.discovery import from_flask_caching, from_manager, from_url
+from .cache.redis_cache import RedisReadCache
+from .config import Settings
+from .core.bucket import Bucket, Policy
+from .core.clock import Clock, SystemClock
+from .core.ports import Backend, Counts, KeepsHistory, Searches, require
+from .core.publisher import Publisher
+from .core.query import Query
+from .core.record import Change
+from .effects.callbacks import CallbackRegistry, CallbackRunner
+from .errors import ConfigurationError, TransitionNotAllowed
+from .lifecycle.definitions import Definitions
+from .lifecycle.events import known_events, names_of
+from .lifecycle.face import Lifecycle
+from .lifecycle.parts import BUCKET, Parts, lapse_by
+from .lifecycle.state import State
+from .lifecycle.validation import StateValidation
+from .metrics.counters import Counters
+from .metrics.health import health_report
+from .security.actor import ActorSource
+from .signals import callback_failed, send_isolated, signals_of, state_changing, transition_refused
+
+EXTENSION = "statemanager"
+"""The name under ``app.extensions``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Declarations:
+    """What one manager's application declares: types, callbacks, and how to find the present user."""
+
+    definitions: Definitions = field(default_factory=Definitions)
+    callbacks: CallbackRegistry = field(default_factory=CallbackRegistry)
+    actor: ActorSource = field(default_factory=ActorSource)
+    clock: Clock = field(default_factory=SystemClock)
+
+
+class Runtime:
+    """Connects the parts for one app, or for a manager without one.
+
+    :param settings: the app's settings.
+    :param declarations: the manager's, kept also after ``reset_instance()``.
+    :param backend: where states live.
+    :param owns_database: whether the database is the extension's own.
+    :param redis_manager: the cache's Redis, for a manager without an app.
+    :raises ConfigurationError: when the backend lacks a power that the lifecycle face needs.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        declarations: Declarations,
+        backend: Backend,
+        *,
+        owns_database: bool = False,
+        redis_manager: Any = None,
+    ) -> None:
+        self.settings = settings
+        self.declarations = declarations
+        self.backend = backend
+        self.counters = Counters()
+        self.cache: RedisReadCache | None = None
+        self._owns_database = owns_database
+        self._redis_manager = redis_manager
+        self._completed = False
+        self._lock = threading.Lock()
+        definitions = declarations.definitions
+        self.callbacks = CallbackRunner(
+            declarations.callbacks,
+            names=lambda change: names_of(change, definitions),
+            known=lambda: known_events(definitions),
+            present=State.of,
+            failed=self._callback_failed,
+        )
+        self.bucket = self._make_bucket()
+        self.lifecycle = Lifecycle(self._make_parts())
+
+    def _make_bucket(self) -> Bucket:
+        definitions = self.declarations.definitions
+        publisher = Publisher()
+        publisher.subscribe("cache", self._cache_change)
+        publisher.subscribe("metrics", self._count_change)
+        publisher.subscribe("signals", self._send_signals)
+        publisher.subscribe("callbacks", self.callbacks.after)
+        policy = Policy(self.settings.max_value_bytes, lapse_by(definitions))
+        bucket = Bucket(BUCKET, policy, self.backend, publisher, self.declarations.clock)
+        bucket.checks += [StateValidation(definitions), self.callbacks.before, self._send_changing]
+        return bucket
+
+    def _make_parts(self) -> Parts:
+        face = "The lifecycle face"
+        return Parts(
+            bucket=self.bucket,
+            definitions=self.declarations.definitions,
+            origin=self.declarations.actor,
+            searches=require(self.backend, Searches, face),  # type: ignore[type-abstract]
+            counts=require(self.backend, Counts, face),  # type: ignore[type-abstract]
+            history=require(self.backend, KeepsHistory, face),  # type: ignore[type-abstract]
+            refused=self._refused,
+        )
+
+    # -- completed at the first use, when all extensions are initialised -------------------------------------------
+
+    def complete(self, extensions: Mapping[str, Any]) -> None:
+        """Look once more at the app, at the first use: which cache there is, and whether the order was right.
+
+        :param extensions: ``app.extensions``; empty without an app.
+        :raises ConfigurationError: when Flask-SQLAlchemy came after this extension.
+        """
+        if self._completed:
+            return
+        if self._owns_database and "sqlalchemy" in extensions:
+            raise ConfigurationError(
+                f"Flask-SQLAlchemy was initialised after Flask-StateManager, which has a database of its own now. {ORDER}"
+            )
+        with self._lock:
+            if not self._completed:
+                self.cache = self._find_cache(extensions) if self.backend.shareable else None
+                self.bucket.cache = self.cache
+                self._completed = True
+
+    def _find_cache(self, extensions: Mapping[str, Any]) -> RedisReadCache | None:
+        found = from_flask_caching(extensions)
+        if found is not None:
+            client, prefix = found
+        elif self._redis_manager is not None:
+            client, prefix = from_manager(self._redis_manager), ""
+        elif self.settings.cache_url is not None:
+            client, prefix = from_url(self.settings.cache_url), ""
+        else:
+            return None
+        store = hashlib.sha256(self.backend.identity.encode()).hexdigest()[:12]
+        return RedisReadCache(
+            client,
+            prefix=f"{prefix}{EXTENSION}:{store}:",
+            ttl=self.settings.cache_ttl,
+            count=self.counters.increment,
+        )
+
+    # -- subscribers, in the order of the publisher ----------------------------------------------------------------
+
+    def _cache_change(self, change: Change) -> None:
+        if self.cache is not None:
+            self.cache.put(change.after)
+
+    def _count_change(self, change: Change) -> None:
+        self.counters.increment(f"change.{change.event}")
+
+    def _send_signals(self, change: Change) -> None:
+        for signal in signals_of(change):
+            send_isolated(signal, _sender(), self._receiver_failed, change=change)
+
+    def _send_changing(self, change: Change) -> None:
+        state_changing.send(_sender(), change=change)
+
+    def _receiver_failed(self) -> None:
+        self.counters.increment("signal.failed")
+
+    def _callback_failed(self, callback: str, change: Change, error: Exception) -> None:
+        self.counters.increment("callback.failed")
+        send_isolated(callback_failed, _sender(), self._receiver_failed, callback=callback, change=change, error=error)
+
+    def _refused(self, state_id: str, transition: str, error: TransitionNotAllowed) -> None:
+        self.counters.increment(f"refused.{transition}")
+        payload = {"state_id": state_id, "transition": transition, "error": error}
+        send_isolated(transition_refused, _sender(), self._receiver_failed, **payload)
+
+    def health(self) -> dict[str, Any]:
+        """Return the health report; see :func:`flask_statemanager.metrics.health.health_report`."""
+        cache = "off" if self.cache is None else "on" if self.cache.check() else "unavailable"
+
+        def count() -> int:
+            with self.bucket.reading() as unit:
+                return self.lifecycle.parts.counts.count(unit, Query(BUCKET, self.bucket.clock.now()))
+
+        return health_report(backend=self.backend.title, count=count, counters=self.counters, cache=cache)
+
+
+def _sender() -> Any:
+    """Return the app, as blinker's senders must be the object and not the proxy; None without an app."""
+    return current_app._get_current_object() if has_app_context() else None  # type: ignore[attr-defined]

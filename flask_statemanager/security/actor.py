@@ -1,0 +1,77 @@
+"""Who asks for a change: as the caller says, else from the request, else the CLI user, else ``system``."""
+
+from __future__ import annotations
+
+import getpass
+import re
+from collections.abc import Callable
+from typing import Any
+
+import click
+from flask import has_request_context, request
+
+from ..core.names import check_text
+from ..core.record import Origin
+
+ActorLoader = Callable[[], Any]
+"""Returns the present user's id, or None; called during a request."""
+
+SYSTEM = "system"
+MAX_TEXT = 255
+MAX_REASON = 10_000
+
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,200}")
+
+
+class ActorSource:
+    """Fills in the origin of a write.
+
+    :param loader: returns the present user's id during a request.
+    """
+
+    def __init__(self, loader: ActorLoader | None = None) -> None:
+        self.loader = loader
+
+    def __call__(self, *, actor: str | None, source: str | None, reason: str | None) -> Origin:
+        """Return the origin of a write.
+
+        :param actor: as the caller said.
+        :param source: as the caller said.
+        :param reason: as the caller said.
+        :raises StateValidationError: when one of them is no text.
+        :raises LimitExceeded: when one of them is too long.
+        """
+        return Origin(
+            actor=check_text(actor if actor is not None else self._actor(), "actor", MAX_TEXT),
+            source=_source() if source is None else check_text(source, "source", MAX_TEXT),
+            reason=None if reason is None else check_text(reason, "reason", MAX_REASON),
+            request_id=_request_id(),
+        )
+
+    def _actor(self) -> str:
+        if has_request_context():
+            found = None if self.loader is None else self.loader()
+            return SYSTEM if found is None else str(found)
+        return SYSTEM if click.get_current_context(silent=True) is None else _cli_user()
+
+
+def _cli_user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # no name for this uid, as in a container
+        return "cli"
+
+
+def _source() -> str | None:
+    if has_request_context():
+        return request.endpoint[:MAX_TEXT] if request.endpoint else None
+    context = click.get_current_context(silent=True)
+    return None if context is None else context.command_path[:MAX_TEXT] or None
+
+
+def _request_id() -> str | None:
+    """Return the correlation id that a proxy or client sent, unless it is no plain token: it goes into logs."""
+    if not has_request_context():
+        return None
+    sent = request.headers.get("X-Request-ID", "")
+    return sent if _REQUEST_ID.fullmatch(sent) else None

@@ -1,0 +1,83 @@
+"""The blinker signals. The sender is the Flask app (None without one), the payload a keyword argument.
+
+Receivers run after the outermost commit, each isolated: one that fails is logged and counted, the others still run.
+``state_changing`` alone runs before, inside the transaction, and may veto by raising.
+
+>>> from flask_statemanager import signals
+>>> @signals.state_transitioned.connect
+... def log(sender, change):
+...     print(change.key.name, change.before.status, "to", change.after.status)
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from blinker import NamedSignal, Namespace, Signal
+
+from .core.record import Change
+
+logger = logging.getLogger("flask_statemanager")
+
+namespace = Namespace()
+
+state_registered = namespace.signal("state-registered", doc="A state was created. Payload: ``change``.")
+state_changing = namespace.signal(
+    "state-changing", doc="A state is about to be written; raise to refuse. Payload: ``change``, its revision still 0."
+)
+state_changed = namespace.signal("state-changed", doc="A state was written, in whichever way. Payload: ``change``.")
+state_transitioned = namespace.signal(
+    "state-transitioned", doc="The status of an existing state is another than before. Payload: ``change``."
+)
+state_deleted = namespace.signal("state-deleted", doc="A state was deleted. Payload: ``change``.")
+transition_refused = namespace.signal(
+    "transition-refused",
+    doc="Status or guard refused a transition; nothing was written. Payload: ``state_id``, ``transition``, ``error``.",
+)
+callback_failed = namespace.signal(
+    "callback-failed", doc="An ``after`` callback raised. Payload: ``callback`` (its name), ``change``, ``error``."
+)
+
+
+def transition_signal(transition: str) -> NamedSignal:
+    """Return the signal of one transition, sent after its commit with ``change``.
+
+    >>> transition_signal("suspend").name
+    'transition:suspend'
+
+    :param transition: the transition's name; ``create``, ``update``, ``delete`` and ``rollback`` too.
+    """
+    return namespace.signal(f"transition:{transition}")
+
+
+def signals_of(change: Change) -> Iterator[Signal]:
+    """Yield the signals that a committed change sends, in their order.
+
+    :param change: the change.
+    """
+    if change.before is None:
+        yield state_registered
+    yield state_changed
+    if change.before is not None and change.before.status != change.after.status:
+        yield state_transitioned
+    if change.after.deleted:
+        yield state_deleted
+    yield transition_signal(change.event)
+
+
+def send_isolated(signal: Signal, sender: Any, failed: Callable[[], None], **payload: Any) -> None:
+    """Send a signal so that no receiver can hurt another or the sender.
+
+    :param signal: the signal.
+    :param sender: the app.
+    :param failed: called for each receiver that raised.
+    :param payload: what the receivers get.
+    """
+    for receiver in signal.receivers_for(sender):
+        try:
+            receiver(sender, **payload)
+        except Exception:
+            logger.exception("A receiver of the signal %s failed.", getattr(signal, "name", signal))
+            failed()

@@ -1,0 +1,72 @@
+"""The servers as pytest fixtures: started when first asked for, one of each per worker, stopped at the end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TypeVar
+
+import pytest
+
+from tests.servers.executables import ServerMissing
+from tests.servers.postgres_server import PostgresServer
+from tests.servers.process import Server
+from tests.servers.redis_server import RedisServer
+
+AnyServer = TypeVar("AnyServer", bound=Server)
+
+
+def required() -> bool:
+    """Whether a missing server is an error: with CI=true and in `make test`.
+
+    :returns: what the environment says.
+    """
+    return "true" in os.environ.get("CI", "").lower() or os.environ.get("REQUIRE_SERVERS") == "1"
+
+
+def serve(server: AnyServer) -> Iterator[AnyServer]:
+    """Start a server, hand it over, stop it.
+
+    :param server: the server.
+    :returns: the running server, once.
+    """
+    try:
+        server.start()
+    except ServerMissing as missing:
+        if required():
+            raise
+        pytest.skip(str(missing))
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A private Redis."""
+    yield from serve(RedisServer())
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """The URL of an empty Redis database."""
+    redis_server.start()
+    redis_server.flush()
+    return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A private PostgreSQL."""
+    yield from serve(PostgresServer())
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """The SQLAlchemy URL of an empty PostgreSQL database, dropped afterwards with whatever is connected to it."""
+    postgres_server.start()
+    url = postgres_server.create_database()
+    yield url
+    postgres_server.start()
+    postgres_server.drop_database(url)
