@@ -11,6 +11,7 @@ from flask import Flask, abort, has_app_context, has_request_context
 from .backends.registry import backend_of_app, backend_of_manager
 from .backends.sql.backend import SqlBackend
 from .config import Settings
+from .core.clock import Clock
 from .effects.callbacks import CallbackRegistry, EffectVerbs
 from .errors import ConfigurationError
 from .globals import UNBOUND, UNINITIALISED, find_runtime
@@ -27,13 +28,13 @@ from .security.actor import ActorLoader
 
 
 class StateManager(LifecycleReads, LifecycleWrites, LifecycleDeclares, EffectVerbs):
-    """The extension. There is one in a process: ``StateManager()`` and :meth:`get_instance` always give the same object.
+    """The extension, one object in a process: ``StateManager()`` and :meth:`get_instance` always give the same.
 
     Types, machines, validators and callbacks belong to the manager and are shared by all its apps; settings,
     connections, caches and states belong to the app. A verb acts on the app of the current app context.
 
-    Before any ``init_app`` a manager serves scripts and tests: in memory, which it says in a warning, or in the database
-    of ``database_manager``, with the Redis of ``redis_manager`` as read cache.
+    Before any ``init_app`` a manager serves scripts and tests: in memory, which it says in a warning, or in the
+    database of ``database_manager``, with the Redis of ``redis_manager`` as read cache.
 
     >>> from flask import Flask
     >>> app = Flask("shop")
@@ -62,6 +63,7 @@ class StateManager(LifecycleReads, LifecycleWrites, LifecycleDeclares, EffectVer
     def __new__(
         cls, app: Flask | None = None, *, redis_manager: Any = None, database_manager: Any = None, db: Any = None
     ) -> StateManager:
+        """Return the one manager, made at the first call."""
         with StateManager._creation:
             instance = StateManager._instance
             if instance is None:
@@ -193,6 +195,16 @@ class StateManager(LifecycleReads, LifecycleWrites, LifecycleDeclares, EffectVer
         """
         self._outside_requests().actor.loader = loader
         return loader
+
+    def use_clock(self, clock: Clock) -> None:
+        """Take the time from another clock, in tests or to load data of the past.
+
+        :param clock: anything with ``now()``, which returns an aware datetime.
+        :raises ConfigurationError: when it has no ``now()``, or a request is under way.
+        """
+        if not callable(getattr(clock, "now", None)):
+            raise ConfigurationError(f"A clock has a method now(), and {clock!r} has none.")
+        self._outside_requests().clock.clock = clock
 
     @property
     def types(self) -> list[str]:

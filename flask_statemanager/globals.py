@@ -14,7 +14,10 @@ UNBOUND = (
     "There is no app context here, so it is not known which app's states are meant: "
     "work inside 'with app.app_context():' (a thread needs one of its own)."
 )
-UNINITIALISED = "This app has no Flask-StateManager: call state_manager.init_app(app) in the application factory, behind db.init_app(app)."
+UNINITIALISED = (
+    "This app has no Flask-StateManager: call state_manager.init_app(app) in the application factory, "
+    "behind db.init_app(app)."
+)
 
 
 def find_runtime() -> Runtime | None:

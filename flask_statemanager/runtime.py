@@ -1,4 +1,4 @@
-"""The running parts of one app. Definitions are shared by all apps of a manager; backend, cache and counters are not."""
+"""The running parts of one app. Definitions are shared by all apps of a manager; backend and cache are not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .cache.discovery import from_flask_caching, from_manager, from_url
 from .cache.redis_cache import RedisReadCache
 from .config import Settings
 from .core.bucket import Bucket, Policy
-from .core.clock import Clock, SystemClock
+from .core.clock import ReplaceableClock
 from .core.ports import Backend, Counts, KeepsHistory, Searches, require
 from .core.publisher import Publisher
 from .core.query import Query
@@ -44,7 +44,7 @@ class Declarations:
     definitions: Definitions = field(default_factory=Definitions)
     callbacks: CallbackRegistry = field(default_factory=CallbackRegistry)
     actor: ActorSource = field(default_factory=ActorSource)
-    clock: Clock = field(default_factory=SystemClock)
+    clock: ReplaceableClock = field(default_factory=ReplaceableClock)
 
 
 class Runtime:
@@ -95,7 +95,7 @@ class Runtime:
         publisher.subscribe("signals", self._send_signals)
         publisher.subscribe("callbacks", self.callbacks.after)
         policy = Policy(self.settings.max_value_bytes, lapse_by(definitions))
-        bucket = Bucket(BUCKET, policy, self.backend, publisher, self.declarations.clock)
+        bucket = Bucket(BUCKET, policy, self.backend, publisher, clock=self.declarations.clock)
         bucket.checks += [StateValidation(definitions), self.callbacks.before, self._send_changing]
         return bucket
 
@@ -123,7 +123,7 @@ class Runtime:
             return
         if self._owns_database and "sqlalchemy" in extensions:
             raise ConfigurationError(
-                f"Flask-SQLAlchemy was initialised after Flask-StateManager, which has a database of its own now. {ORDER}"
+                f"Flask-SQLAlchemy was initialised after Flask-StateManager, which has its own database now. {ORDER}"
             )
         with self._lock:
             if not self._completed:

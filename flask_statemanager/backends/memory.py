@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from ..core.codec import isolated
 from ..core.matching import is_after, lapse_of, matches
-from ..core.ports import Backend, Counts, Expires, KeepsHistory, Searches, Unit
+from ..core.ports import Act, Backend, Counts, Expires, KeepsHistory, Searches, Unit, settle
 from ..core.query import ChangeQuery, Query
 from ..core.record import Change, Key, Record
 from ..errors import StateConflict
@@ -22,9 +22,9 @@ class _MemoryUnit(Unit):
     """Remembers how to undo and what to announce."""
 
     undo: list[Callable[[], Any]] = field(default_factory=list)
-    acts: list[Callable[[], None]] = field(default_factory=list)
+    acts: list[Act] = field(default_factory=list)
 
-    def after_commit(self, act: Callable[[], None]) -> None:
+    def after_commit(self, act: Act) -> None:
         self.acts.append(act)
 
 
@@ -66,8 +66,7 @@ class MemoryBackend(Backend, KeepsHistory, Searches, Counts, Expires):
                 for undo in reversed(unit.undo):
                     undo()
                 raise
-        for act in unit.acts:
-            act()
+        settle(unit.acts)
 
     def read(self, unit: _MemoryUnit, key: Key, *, lock: bool = False) -> Record | None:
         """Return what is stored under a key, a tombstone too, or None.

@@ -40,7 +40,8 @@ def from_flask_caching(extensions: Mapping[str, Any]) -> tuple[Any, str] | None:
     for backend in dict(extensions.get("cache") or {}).values():
         client = getattr(backend, "_write_client", None)
         if client is not None and hasattr(client, "register_script"):
-            return client, str(getattr(backend, "key_prefix", "") or "")
+            prefix = getattr(backend, "key_prefix", None)
+            return client, prefix if isinstance(prefix, str) else ""
         logger.info(
             "The application's Flask-Caching backend %s is not on Redis, so states are not cached: "
             "a cache in one process would answer stale in the others.",

@@ -67,6 +67,7 @@ class Bucket:
         policy: Policy,
         backend: Backend,
         publisher: Publisher,
+        *,
         clock: Clock,
         cache: ReadCache | None = None,
     ) -> None:
@@ -221,7 +222,7 @@ class Bucket:
     def _apply(self, unit: Any, change: Change) -> Change:
         revision = self.backend.apply(unit, change)
         done = replace(change, revision=revision, after=replace(change.after, revision=revision))
-        unit.after_commit(lambda: self.publisher.publish(done))
+        unit.after_commit(lambda: self.publisher.line_up(done))
         return done
 
 

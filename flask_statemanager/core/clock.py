@@ -24,6 +24,23 @@ class SystemClock:
         return datetime.now(timezone.utc)
 
 
+class ReplaceableClock:
+    """A clock behind which another can be put, for tests and for loading data of the past.
+
+    :param clock: the clock to begin with.
+    """
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.clock: Clock = clock or SystemClock()
+
+    def now(self) -> datetime:
+        """Return the present moment of the clock behind, as an aware UTC datetime.
+
+        :raises StateValidationError: when that clock gives a moment without a time zone.
+        """
+        return in_utc(self.clock.now(), "clock")
+
+
 def in_utc(value: datetime, field: str) -> datetime:
     """Convert an aware datetime to UTC.
 

@@ -57,8 +57,7 @@ class _Cleaner:
         if isinstance(value, dict):
             return self.members(value, path, depth + 1)
         if isinstance(value, list | tuple):
-            self.spend(2)
-            return [self.value(item, f"{path}.{i}", depth + 1) for i, item in enumerate(value)]
+            return self.items(value, path, depth + 1)
         raise _refused(
             path, f"{type(value).__name__} is not JSON: pass text, numbers, true, false, null, lists or objects."
         )
@@ -73,6 +72,10 @@ class _Cleaner:
                 raise LimitExceeded(f"A member name in {path}", MAX_NAME, len(name), unit="characters")
             out[self.text(name, path)] = self.value(item, f"{path}.{name}", depth)
         return out
+
+    def items(self, value: list[JSON] | tuple[JSON, ...], path: str, depth: int) -> list[JSON]:
+        self.spend(2)
+        return [self.value(item, f"{path}.{i}", depth) for i, item in enumerate(value)]
 
     def text(self, value: str, path: str) -> str:
         value = str.__str__(value)
@@ -171,12 +174,12 @@ def same(left: JSON, right: JSON) -> bool:
     :param right: the other.
     :returns: whether they are the same JSON value.
     """
-    if isinstance(left, bool) or isinstance(right, bool) or left is None or right is None:
-        return left is right
     if isinstance(left, dict) and isinstance(right, dict):
         return left.keys() == right.keys() and all(same(left[name], right[name]) for name in left)
     if isinstance(left, list) and isinstance(right, list):
         return len(left) == len(right) and all(map(same, left, right))
+    if isinstance(left, bool | None) or isinstance(right, bool | None):
+        return left is right
     return bool(left == right)
 
 

@@ -95,12 +95,16 @@ def _compares(found: JSON, name: str, wanted: JSON) -> bool:
     if name == "in":
         return any(same(found, item) for item in wanted)
     if name == "contains":
-        if isinstance(found, list):
-            return any(same(item, wanted) for item in found)
-        return isinstance(found, str) and isinstance(wanted, str) and wanted in found
+        return _contains(found, wanted)
     if name == "startswith":
         return isinstance(found, str) and found.startswith(wanted)
     return _comparable(found, wanted) and _COMPARE[name](found, wanted)
+
+
+def _contains(found: JSON, wanted: JSON) -> bool:
+    if isinstance(found, list):
+        return any(same(item, wanted) for item in found)
+    return isinstance(found, str) and isinstance(wanted, str) and wanted in found
 
 
 def _comparable(found: JSON, wanted: JSON) -> bool:

@@ -16,7 +16,10 @@ MAX_ID = 255
 
 _ID = re.compile(r"[A-Za-z0-9._:@/+=~-]{1,255}", re.ASCII)
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}", re.ASCII)
-_ID_RULE = "1 to 255 ASCII characters, letters, digits and ._:@/+=~-, no leading or trailing slash, no empty, '.' or '..' segment"
+_ID_RULE = (
+    "1 to 255 ASCII characters, letters, digits and ._:@/+=~-, no leading or trailing slash, "
+    "no empty, '.' or '..' segment"
+)
 
 
 def check_id(value: object) -> str:

@@ -15,12 +15,29 @@ from ..errors import ConfigurationError
 from .query import ChangeQuery, Query
 from .record import Change, Key, Record
 
+Act = Callable[[], Callable[[], None] | None]
+"""Something to do after the commit; what it returns is done once, behind all other acts of that commit."""
+
+
+def settle(acts: Sequence[Act]) -> None:
+    """Do what was to be done after a commit.
+
+    The acts line up what there is to tell before anything is told, so that a subscriber that writes cannot get its own
+    change announced ahead of an earlier one.
+
+    :param acts: in the order of registration.
+    """
+    endings = dict.fromkeys(act() for act in acts)
+    for ending in endings:
+        if ending is not None:
+            ending()
+
 
 class Unit(ABC):
     """A piece of work within one transaction of a backend."""
 
     @abstractmethod
-    def after_commit(self, act: Callable[[], None]) -> None:
+    def after_commit(self, act: Act) -> None:
         """Remember what to do once the outermost transaction has committed; a rollback forgets it.
 
         :param act: called without arguments, in the order of registration; it must not raise.
@@ -160,7 +177,7 @@ class JoinsTransaction(ABC):
 
 
 class ReadCache(Protocol):
-    """A cache that all processes share. It may forget, and it may fail silently; it never answers with an older version."""
+    """A cache that all processes share. It may forget and fail silently, and never goes back to an older version."""
 
     def get(self, key: Key) -> Record | None:
         """Return the cached record, a tombstone too, or None when there is none.

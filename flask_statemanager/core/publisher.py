@@ -62,8 +62,20 @@ class Publisher:
 
         :param change: the change.
         """
+        self.line_up(change)()
+
+    def line_up(self, change: Change) -> Callable[[], None]:
+        """Put a committed change at the end of this thread's line.
+
+        :param change: the change.
+        :returns: what tells the subscribers of everything in the line; never raises.
+        """
+        self._line.waiting.append(change)
+        return self.deliver
+
+    def deliver(self) -> None:
+        """Tell all subscribers of the changes in this thread's line; never raises."""
         line = self._line
-        line.waiting.append(change)
         if line.busy:
             return
         line.busy, line.announced = True, 0

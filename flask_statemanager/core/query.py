@@ -23,7 +23,12 @@ ORDERS = ("created_at", "updated_at", "state_id", "version", "revision")
 """What a search can be ordered by; a leading ``-`` turns the order round."""
 
 _ROOTS = ("data", "metadata")
-_COMPARED = ("gt", "gte", "lt", "lte")
+_ORDERED = ((str, int, float), "compares numbers with numbers or text with text.")
+_OPERANDS: dict[str, tuple[Any, str]] = {
+    "exists": (bool, "takes True or False."),
+    "startswith": (str, "takes text."),
+    **dict.fromkeys(("gt", "gte", "lt", "lte"), _ORDERED),
+}
 _UNADDRESSABLE = frozenset('"\\') | frozenset(map(chr, range(32)))
 
 
@@ -158,19 +163,15 @@ def _parse(name: object, value: JSON) -> Filter:
 
 
 def _operand(name: str, operator: str, value: JSON) -> JSON:
-    if operator == "exists":
-        if not isinstance(value, bool):
-            raise _bad(name, "__exists takes True or False.")
-        return value
     if operator == "in":
         if not isinstance(value, list | tuple | set | frozenset):
             raise _bad(name, "__in takes a list of values.")
         return [_scalar(name, item) for item in value]
     value = _scalar(name, value)
-    if operator == "startswith" and not isinstance(value, str):
-        raise _bad(name, "__startswith takes text.")
-    if operator in _COMPARED and (value is None or isinstance(value, bool)):
-        raise _bad(name, f"__{operator} compares numbers with numbers or text with text.")
+    kinds, demand = _OPERANDS.get(operator, (object, ""))
+    fits = isinstance(value, kinds) and (operator == "exists" or demand == "" or not isinstance(value, bool))
+    if not fits:
+        raise _bad(name, f"__{operator} {demand}")
     return value
 
 
@@ -235,13 +236,21 @@ def parse_cursor(cursor: str, order: Order) -> tuple[datetime | str | int, str]:
     """
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
-        by, descending, shown, name = json.loads(base64.urlsafe_b64decode(padded.encode("ascii")))
-        value = from_iso(shown) if by in ("created_at", "updated_at") else shown
-        wanted = str if by == "state_id" else datetime if by in ("created_at", "updated_at") else int
-        if (by, descending) != (order.by, order.descending) or not isinstance(name, str) or type(value) is not wanted:
-            raise ValueError("a cursor of another search")
+        position = _position(json.loads(base64.urlsafe_b64decode(padded.encode("ascii"))), order)
     except (ValueError, TypeError, AttributeError, binascii.Error, UnicodeError) as error:
         raise StateValidationError(
             {"after": ["Not a cursor of this search: pass the 'next' of the page before, with the same order."]}
         ) from error
+    return position
+
+
+def _position(parts: JSON, order: Order) -> tuple[datetime | str | int, str]:
+    by, descending, shown, name = parts
+    timed = by in ("created_at", "updated_at")
+    value = from_iso(shown) if timed else shown
+    wanted = datetime if timed else str if by == "state_id" else int
+    if (by, descending) != (order.by, order.descending) or not isinstance(name, str) or type(value) is not wanted:
+        raise ValueError("This is the cursor of another search.")
+    if text_problem(name) or (isinstance(value, int) and not -(2**63) <= value < 2**63):
+        raise ValueError("This cursor was not made here.")
     return value, name

@@ -153,7 +153,7 @@ class EffectVerbs(ABC):
     ) -> Any:
         """Have a function called with ``(state_id, old_state, new_state, transition_type)`` on changes.
 
-        ``old_state`` is ``{}`` at a creation; after a deletion ``new_state`` is the last state, with status ``deleted``.
+        ``old_state`` is ``{}`` at a creation; after a deletion ``new_state`` is the last state, status ``deleted``.
         An ``after`` callback runs once the outermost transaction has committed; its failure is logged and cannot hurt
         the change. A ``before`` callback runs inside the transaction, perhaps more than once, and vetoes by raising.
 

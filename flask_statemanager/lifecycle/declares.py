@@ -1,4 +1,4 @@
-"""The verbs that declare: types, validators, schemas. They hold from the next operation on, for all apps of a manager."""
+"""The verbs that declare: types, validators, schemas. They hold from the next operation, for all apps of a manager."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an application declares: types with their machines, validators and schemas. Shared by all apps of one manager."""
+"""What an application declares: types with machines, validators and schemas. Shared by all apps of one manager."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from .machine import Machine
-from .types import DELETE, DELETED, UPDATE
+from .types import DELETE, UPDATE
 
 
 def mermaid(machine: Machine, *, deletion: bool = False) -> str:
@@ -49,14 +49,17 @@ def dot(machine: Machine, name: str, *, deletion: bool = False) -> str:
 def _arrows(machine: Machine, deletion: bool) -> list[tuple[str, str, str]]:
     """Return source, target, label; ``update`` in place says nothing and is left out unless it was narrowed."""
     narrowed = {t.name for t in machine.transitions if t.name in (UPDATE, DELETE) and (t.guards or t.sources != "*")}
-    shown = []
-    for source, name, target in machine.edges():
-        if (name == UPDATE and UPDATE not in narrowed) or (target == DELETED and not deletion):
-            continue
-        edge = machine.edge(source, name)
-        guarded = edge is not None and bool(edge.guards)
-        shown.append((source, target, f"{name} [guarded]" if guarded else name))
-    return shown
+    hidden = {UPDATE} - narrowed | (set() if deletion else {DELETE})
+    return [
+        (source, target, _label(machine, source, name))
+        for source, name, target in machine.edges()
+        if name not in hidden
+    ]
+
+
+def _label(machine: Machine, source: str, name: str) -> str:
+    edge = machine.edge(source, name)
+    return f"{name} [guarded]" if edge is not None and edge.guards else name
 
 
 def _identifier(status: str) -> str:

@@ -217,13 +217,7 @@ def _statuses(
     """Collect the statuses in the order in which they are named, and check every name."""
     if not initial:
         raise ConfigurationError("A machine needs an initial status.")
-    named: list[str] = [*initial]
-    for transition in transitions:
-        sources = () if transition.sources == ANY else transition.sources
-        named += [sources] if isinstance(sources, str) else list(sources)
-        if transition.target is not None and transition.target != DELETED:
-            named.append(transition.target)
-    named += [*extra, *final]
+    named = [*initial, *(status for transition in transitions for status in _named_by(transition)), *extra, *final]
     try:
         for transition in transitions:
             check_word(transition.name, "transition")
@@ -233,6 +227,12 @@ def _statuses(
     if DELETED in found:
         raise ConfigurationError(f"The status {DELETED!r} is built in: use 'delete' to reach it.")
     return found
+
+
+def _named_by(transition: Transition) -> list[str]:
+    sources = () if transition.sources == ANY else transition.sources
+    named = [sources] if isinstance(sources, str) else list(sources)
+    return named if transition.target in (None, DELETED) else [*named, str(transition.target)]
 
 
 def default_machine() -> Machine:

@@ -121,17 +121,18 @@ class StateQuery(Sequence[State]):
     def __getitem__(self, index: slice) -> list[State]: ...
 
     def __getitem__(self, index: int | slice) -> State | list[State]:
-        if isinstance(index, int):
-            if index < 0 or self._loaded is not None:
-                return self._all()[index]
-            found = self._slice(index, index + 1)
-            if not found:
-                raise IndexError("The search finds fewer states than that.")
-            return found[0]
-        start, stop = index.start or 0, index.stop
-        if self._loaded is not None or start < 0 or stop is None or stop < 0 or index.step not in (None, 1):
+        wanted = slice(index, index + 1) if isinstance(index, int) else index
+        start, stop = wanted.start or 0, wanted.stop
+        if self._loaded is not None or min(start, 0 if stop is None else stop) < 0 or wanted.step not in (None, 1):
             return self._all()[index]
-        return self._slice(start, stop)
+        if stop is None:
+            return list(islice(self._fetched(), start, None))
+        found = self._slice(start, stop)
+        if isinstance(index, slice):
+            return found
+        if not found:
+            raise IndexError("The search finds fewer states than that.")
+        return found[0]
 
     def _slice(self, start: int, stop: int) -> list[State]:
         if stop <= MAX_PAGE:

@@ -10,8 +10,10 @@ from ..core.patch import diff
 from ..core.record import Change, JSONObject, Record
 
 STATE_KEYS = frozenset(
-    ("state_id", "name", "type", "status", "data", "metadata", "version", "revision")
-    + ("created_at", "updated_at", "expires_at", "owner")
+    (
+        *("state_id", "name", "type", "status", "data", "metadata", "version", "revision"),
+        *("created_at", "updated_at", "expires_at", "owner"),
+    )
 )
 """The keys that a State can have; ``owner`` and ``expires_at`` are there only where set."""
 

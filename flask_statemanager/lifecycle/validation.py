@@ -51,16 +51,20 @@ def open_envelope(value: object, limit: int, field: str) -> Envelope:
     enveloped = any(isinstance(value.get(part), dict) for part in ("data", "metadata")) and value.keys() <= STATE_KEYS
     if not enveloped:
         return Envelope(data=clean(value, "data", limit))
-    parts: dict[str, Any] = {}
-    for part in ("data", "metadata"):
-        found = value.get(part)
-        if found is not None and not isinstance(found, dict):
-            raise StateValidationError({part: [f"Must be an object, not {type(found).__name__}."]})
-        parts[part] = None if found is None else clean(found, part, limit)
+    parts: dict[str, Any] = {part: _object(value.get(part), part, limit) for part in ("data", "metadata")}
     for part in ("name", "type", "state_id"):
         found = getattr(value.get(part), "value", value.get(part))
         parts[part] = None if found is None else check_text(found, part, MAX_TEXT)
     return Envelope(**parts)
+
+
+def _object(value: object, part: str, limit: int) -> JSONObject | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise StateValidationError({part: [f"Must be an object, not {type(value).__name__}."]})
+    found: JSONObject = clean(value, part, limit)
+    return found
 
 
 def check_identity(envelope: Envelope, state_id: str, type_name: str) -> None:

@@ -8,10 +8,9 @@ from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from ..core.bucket import Decide
 from ..core.clock import in_utc
 from ..core.names import TimeOrderedIds, check_id, check_text, check_word
-from ..core.record import Expectation, Key, Origin, Record, Revision
+from ..core.record import Expectation, Key, Record, Revision
 from ..errors import StateNotFound, StateValidationError, TransitionNotAllowed
 from .decisions import Registration, Rollback, Update
 from .parts import BUCKET, Parts
@@ -91,7 +90,7 @@ class LifecycleWrites(ABC):
             if_exists=if_exists,
         )
         origin = parts.origin(actor=actor, source=source, reason=reason)
-        return _written(parts, name, "update", lambda: _write(parts, name, decide, origin, None, session))
+        return _written(parts, name, "update", lambda: parts.bucket.write(name, decide, origin=origin, session=session))
 
     def update_state(
         self,
@@ -146,8 +145,10 @@ class LifecycleWrites(ABC):
             owner=_owner(owner),
         )
         origin = parts.origin(actor=actor, source=source, reason=reason)
-        wanted = _expectation(expect)
-        return _written(parts, name, decide.transition, lambda: _write(parts, name, decide, origin, wanted, session))
+        write, wanted = parts.bucket.write, _expectation(expect)
+        return _written(
+            parts, name, decide.transition, lambda: write(name, decide, origin=origin, expect=wanted, session=session)
+        )
 
     def delete_state(
         self,
@@ -224,8 +225,10 @@ class LifecycleWrites(ABC):
             raise StateValidationError({"to_version": ["The state was deleted then: restore a version before."]})
         decide = Rollback(name, parts.definitions, past, undelete)
         origin = parts.origin(actor=actor, source=source, reason=reason)
-        wanted = _expectation(expect)
-        return _written(parts, name, ROLLBACK, lambda: _write(parts, name, decide, origin, wanted, session))
+        write, wanted = parts.bucket.write, _expectation(expect)
+        return _written(
+            parts, name, ROLLBACK, lambda: write(name, decide, origin=origin, expect=wanted, session=session)
+        )
 
     def transaction(self, session: Any) -> AbstractContextManager[None]:
         """Let everything in the block happen in a session's transaction.
@@ -238,10 +241,6 @@ class LifecycleWrites(ABC):
         :raises StorageError: when the storage fails.
         """
         return self._parts().bucket.joining(session)
-
-
-def _write(parts: Parts, name: str, decide: Decide, origin: Origin, expect: Expectation, session: Any) -> Record | None:
-    return parts.bucket.write(name, decide, origin=origin, expect=expect, session=session)
 
 
 def _written(parts: Parts, name: str, transition: str, write: Callable[[], Record | None]) -> State:

@@ -41,7 +41,7 @@ def postgres_folder() -> Path:
     :raises ServerMissing: when there is none.
     """
     for folder in _postgres_candidates():
-        if (folder / "initdb").exists() and _version(folder / "postgres") >= OLDEST_POSTGRES:
+        if os.access(folder / "initdb", os.X_OK) and _version(folder / "postgres") >= OLDEST_POSTGRES:
             return folder
     raise ServerMissing(
         "no PostgreSQL server from version 13 on: install one with `apt-get install postgresql`, "
@@ -60,7 +60,8 @@ def _redis_candidates() -> Iterator[Path]:
 
 def _postgres_candidates() -> Iterator[Path]:
     for entry in os.get_exec_path():
-        if Path(entry, "initdb").exists():
+        # os.access says no to a folder that is closed to us, where Path.exists raises.
+        if os.access(Path(entry, "initdb"), os.X_OK):
             # initdb looks for its files beside the real program.
             yield Path(entry, "initdb").resolve().parent
     yield from _newest_first(Path("/usr/lib/postgresql").glob("*/bin"))

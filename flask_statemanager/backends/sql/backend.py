@@ -11,7 +11,7 @@ from sqlalchemy import Select
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 
-from ...core.ports import Backend, Counts, Expires, JoinsTransaction, KeepsHistory, Searches, Unit
+from ...core.ports import Backend, Counts, Expires, JoinsTransaction, KeepsHistory, Searches, Unit, settle
 from ...core.query import ChangeQuery, Query
 from ...core.record import Change, Key, Record
 from ...errors import StateConflict, StorageUnavailable
@@ -50,8 +50,10 @@ class SqlBackend(Backend, KeepsHistory, Searches, Counts, Expires, JoinsTransact
 
     @property
     def identity(self) -> str:
-        """The database's address without its password, to keep the cache entries of two databases apart."""
-        return self.engine.url.render_as_string(hide_password=True)
+        """Database and table, without user and options, which may differ between processes on the same store."""
+        url = self.engine.url
+        place = f"{url.host or ''}:{url.port or ''}/{url.database}"
+        return f"{url.get_backend_name()}://{place}#{self.tables.state.fullname}"
 
     def create_tables(self) -> None:
         """Make the tables that are missing.
@@ -80,8 +82,7 @@ class SqlBackend(Backend, KeepsHistory, Searches, Counts, Expires, JoinsTransact
         """
         with self._pool.unit(write=True) as unit:
             yield unit
-        for act in unit.acts:
-            act()
+        settle(unit.acts)
 
     def joined(self, session: Any, *, write: bool) -> Unit:
         """Return a unit inside a session's transaction.

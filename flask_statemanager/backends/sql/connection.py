@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError, ResourceClosedError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from ...core.ports import Unit
+from ...core.ports import Act, Unit
 from ...errors import StorageError, StorageTimeout, StorageUnavailable
 from .dialects import Dialect, SqliteDialect
 from .statements import Compiled, Row
@@ -32,9 +32,9 @@ class SqlUnit(Unit):
         self.connection = connection
         self.dialect = dialect
         self.table = table
-        self.acts: list[Callable[[], None]] = []
+        self.acts: list[Act] = []
 
-    def after_commit(self, act: Callable[[], None]) -> None:
+    def after_commit(self, act: Act) -> None:
         """Remember what to do after the commit.
 
         :param act: called in the order of registration.
@@ -103,17 +103,13 @@ class Pool:
         try:
             unit = SqlUnit(fairy.driver_connection, self.dialect, self.table)
             with unit.translated():
-                self.dialect.begin(unit.connection, write=write)
+                found = self.dialect.begin(unit.connection, write=write)
             try:
                 yield unit
-            except BaseException as error:
-                self._abandon(unit, fairy, error)
-                raise
-            try:
                 with unit.translated():
-                    self.dialect.end(unit.connection, commit=True)
+                    self.dialect.end(unit.connection, found, commit=True)
             except BaseException as error:
-                self._abandon(unit, fairy, error)
+                self._abandon(unit, found, fairy, error)
                 raise
         finally:
             fairy.close()
@@ -129,10 +125,10 @@ class Pool:
                 f"The database cannot be reached ({hint}): check its address and server."
             ) from error
 
-    def _abandon(self, unit: SqlUnit, fairy: Any, error: BaseException) -> None:
+    def _abandon(self, unit: SqlUnit, found: bool, fairy: Any, error: BaseException) -> None:
         """Roll back; where even that fails the connection is dead, and so are the idle ones beside it."""
         try:
-            self.dialect.end(unit.connection, commit=False)
+            self.dialect.end(unit.connection, found, commit=False)
         except self.engine.dialect.loaded_dbapi.Error:
             fairy.invalidate(error)
             self.engine.dispose()
@@ -169,13 +165,13 @@ class SharedConnection(Pool):
                     "commit it first, or join it with session=."
                 )
             with unit.translated():
-                self.dialect.begin(unit.connection, write=True)
+                found = self.dialect.begin(unit.connection, write=True)
             try:
                 yield unit
                 with unit.translated():
-                    self.dialect.end(unit.connection, commit=True)
+                    self.dialect.end(unit.connection, found, commit=True)
             except BaseException:
-                self.dialect.end(unit.connection, commit=False)
+                self.dialect.end(unit.connection, found, commit=False)
                 raise
 
 

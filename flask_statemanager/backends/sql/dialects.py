@@ -42,18 +42,20 @@ class Dialect(ABC):
         """
 
     @abstractmethod
-    def begin(self, connection: Any, *, write: bool) -> None:
+    def begin(self, connection: Any, *, write: bool) -> bool:
         """Open a transaction on a driver connection that is ours alone.
 
         :param connection: the driver's connection.
-        :param write: whether it is going to write; otherwise single statements see the newest data without a transaction.
+        :param write: whether it is going to write; otherwise single statements run without a transaction.
+        :returns: whether the connection was found committing by itself, for :meth:`end` to restore.
         """
 
     @abstractmethod
-    def end(self, connection: Any, *, commit: bool) -> None:
-        """Commit or roll back what :meth:`begin` opened.
+    def end(self, connection: Any, found: bool, *, commit: bool) -> None:
+        """Commit or roll back what :meth:`begin` opened, and leave the connection as it was found.
 
         :param connection: the driver's connection.
+        :param found: what :meth:`begin` returned.
         :param commit: whether to commit.
         """
 
@@ -95,7 +97,7 @@ class SqliteDialect(Dialect):
         """
         return None if value is None else datetime.fromisoformat(value).replace(tzinfo=timezone.utc)
 
-    def begin(self, connection: sqlite3.Connection, *, write: bool) -> None:
+    def begin(self, connection: sqlite3.Connection, *, write: bool) -> bool:
         """Take the write lock at once: a transaction that begins by reading may be refused when it wants to write.
 
         :param connection: the driver's connection.
@@ -105,11 +107,13 @@ class SqliteDialect(Dialect):
             if connection.in_transaction:  # a listener of the application's has begun one on check-out
                 connection.execute("ROLLBACK")
             connection.execute("BEGIN IMMEDIATE")
+        return False
 
-    def end(self, connection: sqlite3.Connection, *, commit: bool) -> None:
+    def end(self, connection: sqlite3.Connection, found: bool, *, commit: bool) -> None:
         """Commit or roll back by statement, which works whatever the driver's isolation mode is.
 
         :param connection: the driver's connection.
+        :param found: without effect here.
         :param commit: whether to commit.
         """
         if connection.in_transaction:
@@ -180,25 +184,28 @@ class PostgresDialect(Dialect):
         """
         return None if value is None else value.astimezone(timezone.utc)
 
-    def begin(self, connection: Any, *, write: bool) -> None:
+    def begin(self, connection: Any, *, write: bool) -> bool:
         """Let single reads run without BEGIN and ROLLBACK around them: one round trip instead of three.
 
         :param connection: the driver's connection, not in a transaction.
         :param write: whether it is going to write.
         """
+        found = bool(connection.autocommit)
         connection.autocommit = not write
+        return found
 
-    def end(self, connection: Any, *, commit: bool) -> None:
+    def end(self, connection: Any, found: bool, *, commit: bool) -> None:
         """Commit or roll back, and leave the connection as the pool knows it.
 
         :param connection: the driver's connection.
+        :param found: whether it committed by itself before.
         :param commit: whether to commit.
         """
         if commit:
             connection.commit()
         else:
             connection.rollback()
-        connection.autocommit = False
+        connection.autocommit = found
 
     def join(self, connection: Any) -> None:
         """Do nothing: the driver is in a transaction from the first statement on.

@@ -7,13 +7,12 @@ delivers them, when the session is usable again. A rolled-back transaction takes
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.orm import Session, SessionTransaction, scoped_session
 
-from ...core.ports import Unit
+from ...core.ports import Act, Unit, settle
 from ...errors import ConfigurationError
 from .connection import SqlUnit
 from .dialects import Dialect
@@ -28,7 +27,7 @@ class Announcements:
     """
 
     def __init__(self, session: Session) -> None:
-        self._waiting: dict[SessionTransaction, list[Callable[[], None]]] = {}
+        self._waiting: dict[SessionTransaction, list[Act]] = {}
         self._committed: set[SessionTransaction] = set()
         event.listen(session, "after_commit", self._after_commit)
         event.listen(session, "after_transaction_end", self._after_end)
@@ -44,7 +43,7 @@ class Announcements:
         found: Announcements = session.info[_INFO]
         return found
 
-    def add(self, session: Session, act: Callable[[], None]) -> None:
+    def add(self, session: Session, act: Act) -> None:
         """Remember an announcement of the innermost transaction.
 
         :param session: the session.
@@ -67,8 +66,7 @@ class Announcements:
         if parent is not None:
             self._waiting.setdefault(parent, []).extend(acts)
             return
-        for act in acts:
-            act()
+        settle(acts)
 
 
 def _innermost(session: Session) -> SessionTransaction:
@@ -84,7 +82,7 @@ class JoinedUnit(SqlUnit):
         super().__init__(connection, dialect, table)
         self._session = session
 
-    def after_commit(self, act: Callable[[], None]) -> None:
+    def after_commit(self, act: Act) -> None:
         """Remember what to do after the session's outermost commit.
 
         :param act: called in the order of registration.

@@ -188,15 +188,17 @@ class Searching:
 
         :param query: the query.
         """
-        column = self.state["name" if query.order.by == "state_id" else query.order.by]
-        by = (column, self.state.name) if query.order.by != "state_id" else (column,)
-        select_ = select(*self.statements.record_columns()).where(*self._conditions(query))
-        if query.after is not None:
-            bound = [self._literal(value) for value in (query.after if len(by) == 2 else query.after[:1])]
-            here, there = (tuple_(*by), tuple_(*bound)) if len(by) == 2 else (by[0], bound[0])
-            select_ = select_.where(here < there if query.order.descending else here > there)
-        select_ = select_.order_by(*(c.desc() if query.order.descending else c.asc() for c in by))
-        return select_ if query.limit is None else select_.limit(query.limit)
+        by = (self.state.name,) if query.order.by == "state_id" else (self.state[query.order.by], self.state.name)
+        page = select(*self.statements.record_columns()).where(*self._conditions(query), *self._behind(by, query))
+        page = page.order_by(*(column.desc() if query.order.descending else column.asc() for column in by))
+        return page if query.limit is None else page.limit(query.limit)
+
+    def _behind(self, by: tuple[Condition, ...], query: Query) -> list[Condition]:
+        """The cursor, as a comparison of rows, which an index on these columns serves."""
+        if query.after is None:
+            return []
+        here, there = tuple_(*by), tuple_(*map(self._literal, query.after[: len(by)]))
+        return [here < there if query.order.descending else here > there]
 
     def counted(self, query: Query) -> Select[Any]:
         """Return the select for the number of records.

@@ -202,7 +202,8 @@ class Statements:
         time = self.habits.read_time
         bucket, name, label, type_, status, owner, version, revision, schema_version, data, metadata, *times = row
         created, updated, expires, deleted = map(time, times)
-        assert created is not None and updated is not None
+        assert created is not None
+        assert updated is not None
         return Record(
             key=Key(bucket, name),
             label=label,

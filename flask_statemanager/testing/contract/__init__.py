@@ -1,0 +1,40 @@
+"""The contract of a backend, as tests. It ships so that third-party backends can hold themselves to it.
+
+Subclass :class:`BackendContract` together with the class of each power that the backend declares, and give it the
+backend::
+
+    from flask_statemanager.testing.contract import BackendContract, HistoryContract, SearchContract
+
+    class TestMyBackend(HistoryContract, SearchContract, BackendContract):
+        powers = {"KeepsHistory", "Searches"}
+
+        @pytest.fixture
+        def backend(self, tmp_path):
+            backend = MyBackend(tmp_path)
+            yield backend
+            backend.close()
+
+Each test gets a fresh, empty backend. A power that is declared and has no class here, or the other way round, fails.
+"""
+
+import pytest
+
+for _module in ("store", "base", "writing", "fidelity", "history", "searching", "expiring", "joining"):
+    pytest.register_assert_rewrite(f"{__name__}.{_module}")
+
+from .base import BackendContract  # noqa: E402 - after the registration, else asserts say nothing
+from .expiring import ExpiryContract  # noqa: E402
+from .history import HistoryContract  # noqa: E402
+from .joining import JoinContract  # noqa: E402
+from .searching import CountContract, SearchContract  # noqa: E402
+from .store import Store  # noqa: E402
+
+__all__ = [
+    "BackendContract",
+    "CountContract",
+    "ExpiryContract",
+    "HistoryContract",
+    "JoinContract",
+    "SearchContract",
+    "Store",
+]
