@@ -74,12 +74,13 @@ class Store:
         with self.backend.reading() as unit:
             return self.backend.read(unit, Key(bucket, name))
 
-    def found(self, name: str) -> Record:
+    def found(self, name: str, *, bucket: str = BUCKET) -> Record:
         """Return what is stored, which must be there.
 
         :param name: which record.
+        :param bucket: in which bucket.
         """
-        record = self.read(name)
+        record = self.read(name, bucket=bucket)
         assert record is not None, f"nothing is stored under {name}"
         return record
 
@@ -96,15 +97,16 @@ class Store:
                 revision = self.backend.apply(unit, change)
         return revision
 
-    def create(self, name: str, data: JSONObject | None = None, **fields: Any) -> Record:
+    def create(self, name: str, data: JSONObject | None = None, *, bucket: str = BUCKET, **fields: Any) -> Record:
         """Store a new record and return it as it is read back.
 
         :param name: its name.
         :param data: its data.
+        :param bucket: its bucket.
         :param fields: what else differs from the fixed values.
         """
-        self.apply(change_of(None, new_record(name, data, **fields), "create"))
-        return self.found(name)
+        self.apply(change_of(None, new_record(name, data, bucket=bucket, **fields), "create"))
+        return self.found(name, bucket=bucket)
 
     def update(self, name: str, *, event: str = "update", at: datetime | None = None, **fields: Any) -> Record:
         """Store the next version of a record and return it as it is read back.

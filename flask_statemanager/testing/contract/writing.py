@@ -58,10 +58,12 @@ class WritingContract:
         """Neither the bucket nor upper and lower case is lost."""
         store.create("a", {"is": "lower"})
         store.create("A", {"is": "upper"})
-        store.create("a", {"is": "elsewhere"}, bucket="other") if False else None
-        assert store.found("a").data == {"is": "lower"}
-        assert store.found("A").data == {"is": "upper"}
         assert store.read("a", bucket="other") is None
+        store.create("a", {"is": "elsewhere"}, bucket="other")
+        store.update("A", data={"is": "changed"})
+        assert store.found("a").data == {"is": "lower"}
+        assert store.found("A").data == {"is": "changed"}
+        assert store.found("a", bucket="other").data == {"is": "elsewhere"}
 
     def test_a_unit_reads_its_own_writes(self, backend: Backend, store: Store) -> None:
         """What is applied is seen by the same unit before the commit."""

@@ -1,0 +1,294 @@
+"""The powers Searches and Counts: one meaning of every filter, order, status and cursor."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, ClassVar
+
+import pytest
+
+from ...core.ports import Backend, Counts, Searches, require
+from ...core.query import ORDERS, Lapse, Order, Query, parse_filters
+from ...core.record import Record
+from ..cases import DOCUMENTS, FILTER_CASES, ODD_NAMES, Case
+from ..clock import START
+from .store import BUCKET, Store, change_of, new_record
+
+LAPSES = (Lapse("thing", "new", "expired"), Lapse("thing", "paused", "dropped"), Lapse("other", "new", "gone"))
+HOUR = timedelta(hours=1)
+
+
+def query_of(**asked: Any) -> Query:
+    """Return a query in the contract's bucket, at a fixed moment.
+
+    :param asked: further fields of the query.
+    """
+    return Query(BUCKET, START, **asked)
+
+
+def fill_statuses(store: Store) -> None:
+    """Store records of two types in several statuses, some of them past their expiry.
+
+    :param store: the empty store.
+    """
+    past, later = START - HOUR, START + HOUR
+    store.create("new", owner="me")
+    store.create("new_later", expires_at=later, owner="me")
+    store.create("new_now", expires_at=START)
+    store.create("new_past", expires_at=past, owner="you")
+    store.create("paused_past", status="paused", expires_at=past)
+    store.create("active_past", status="active", expires_at=past)
+    store.create("expired_past", status="expired", expires_at=past)
+    store.create("other_past", type="other", expires_at=past, owner="me")
+    store.create("third_past", type="third", expires_at=past)
+    store.create("deleted_past", expires_at=past, owner="me")
+    store.delete("deleted_past")
+
+
+STATUS_CASES: list[tuple[dict[str, Any], str]] = [
+    ({}, "new new_later new_now new_past paused_past active_past expired_past other_past third_past"),
+    ({"type": "thing"}, "new new_later new_now new_past paused_past active_past expired_past"),
+    ({"type": "nothing"}, ""),
+    ({"statuses": ("new",)}, "new new_later third_past"),
+    ({"statuses": ("expired",)}, "new_now new_past expired_past"),
+    ({"statuses": ("dropped",)}, "paused_past"),
+    ({"statuses": ("paused",)}, ""),
+    ({"statuses": ("active",)}, "active_past"),
+    ({"statuses": ("gone",)}, "other_past"),
+    ({"statuses": ("deleted",)}, ""),
+    ({"statuses": ("new", "gone")}, "new new_later third_past other_past"),
+    ({"statuses": ()}, ""),
+    ({"type": "thing", "statuses": ("new",)}, "new new_later"),
+    ({"type": "other", "statuses": ("new",)}, ""),
+    ({"type": "other", "statuses": ("gone",)}, "other_past"),
+    ({"type": "thing", "statuses": ("gone",)}, ""),
+    ({"owner": "me"}, "new new_later other_past"),
+    ({"owner": "ME"}, ""),
+    ({"owner": "me", "statuses": ("new",)}, "new new_later"),
+]
+"""Fields of a query with the lapse rules above, and the names that it finds."""
+
+
+class SearchContract:
+    """What a search finds, in which order, page by page."""
+
+    power: ClassVar[str] = "Searches"
+
+    @pytest.fixture
+    def finder(self, backend: Backend) -> Finder:
+        """The backend's search with short verbs."""
+        return Finder(backend)
+
+    @pytest.fixture
+    def documents(self, store: Store) -> None:
+        """The table's documents, stored."""
+        store.fill(DOCUMENTS)
+
+    def test_an_empty_bucket_finds_nothing(self, finder: Finder) -> None:
+        """An empty list, not an error."""
+        assert finder.names() == []
+
+    def test_every_filter_finds_what_the_table_says(self, documents: None, finder: Finder) -> None:
+        """Every operator against every JSON type; all wrong cases are listed."""
+        wrong = [(case, found) for case in FILTER_CASES if (found := finder.by(case.filters)) != _sorted(case.found)]
+        assert wrong == []
+
+    def test_every_filter_means_the_same_on_metadata(self, store: Store, finder: Finder) -> None:
+        """Data and metadata are searched alike."""
+        changes = (new_record(name, metadata=document) for name, document in DOCUMENTS.items())
+        store.apply(*(change_of(None, record, "create") for record in changes))
+        swapped = [Case(_on_metadata(case.filters), case.found) for case in FILTER_CASES if "metadata" not in str(case)]
+        wrong = [(case, found) for case in swapped if (found := finder.by(case.filters)) != _sorted(case.found)]
+        assert wrong == []
+
+    def test_all_filters_must_hold(self, documents: None, finder: Finder) -> None:
+        """Conditions are joined by and."""
+        assert finder.by({"data.v__gt": 0, "data.v__ne": 1, "data.v__lt": 2}) == ["half", "tiny"]
+        assert finder.by({"data.v": 1, "metadata.v__exists": True}) == []
+
+    @pytest.mark.parametrize("name", ODD_NAMES)
+    def test_an_odd_member_name_finds_itself_and_nothing_else(self, store: Store, finder: Finder, name: str) -> None:
+        """No character of a path is syntax, at the top and further in."""
+        store.fill({"at_top": {name: 1}, "further_in": {"x": {name: "text"}}, "neither": {"a": 1, "x": {"y": [1]}}})
+        assert finder.by({f"data.{name}__eq": 1}) == ["at_top"]
+        assert finder.by({f"data.x.{name}__startswith": "te"}) == ["further_in"]
+        assert finder.by({f"data.{name}__exists": True}) == ["at_top"]
+
+    def test_tombstones_and_other_buckets_are_not_found(self, store: Store, finder: Finder) -> None:
+        """Only the living, only here."""
+        store.create("a", {"v": 1})
+        store.create("b", {"v": 1})
+        store.create("c", {"v": 1}, bucket="other")
+        store.delete("b")
+        assert finder.by({"data.v": 1}) == ["a"]
+
+    def test_what_is_found_is_the_whole_record(self, store: Store, finder: Finder) -> None:
+        """The same record that reading gives."""
+        stored = store.create("a", {"v": [1]}, metadata={"m": 1}, owner="me", expires_at=START)
+        assert finder.search() == [stored]
+
+    def test_a_record_is_found_by_what_it_holds_now(self, store: Store, finder: Finder) -> None:
+        """Not by what it held before."""
+        store.create("a", {"v": "before"})
+        store.update("a", data={"v": "after"})
+        assert finder.by({"data.v": "before"}) == []
+        assert finder.by({"data.v": "after"}) == ["a"]
+
+    def test_a_unit_finds_its_own_writes(self, backend: Backend, finder: Finder) -> None:
+        """A search runs in the unit's transaction."""
+        with backend.writing() as unit:
+            backend.apply(unit, change_of(None, new_record("a"), "create"))
+            assert [record.key.name for record in finder.searches.search(unit, query_of())] == ["a"]
+
+    def test_types_statuses_and_owners_find_what_the_table_says(self, store: Store, finder: Finder) -> None:
+        """Past its expiry a record counts as being in the lapse rule's target."""
+        fill_statuses(store)
+        wrong = []
+        for asked, names in STATUS_CASES:
+            found = finder.names(lapses=LAPSES, **asked)
+            if found != _sorted(names):
+                wrong.append((asked, found))
+        assert wrong == []
+
+    def test_without_lapse_rules_a_status_is_the_stored_one(self, store: Store, finder: Finder) -> None:
+        """Expiry alone changes nothing."""
+        fill_statuses(store)
+        assert finder.names(statuses=("paused",)) == ["paused_past"]
+
+    @pytest.mark.parametrize("by", ORDERS)
+    @pytest.mark.parametrize("descending", [False, True], ids=["ascending", "descending"])
+    def test_pages_put_together_are_the_whole_in_order(
+        self, store: Store, finder: Finder, by: str, descending: bool
+    ) -> None:
+        """By every order, with ties, at every page size; names break ties by code point."""
+        records = _shuffled(store)
+        order = Order(by, descending)
+        whole = finder.search(order=order)
+        wanted = sorted(records, key=lambda record: (order.value(record), record.key.name), reverse=descending)
+        assert whole == wanted
+        for size in (1, 2, 3, len(whole)):
+            assert finder.paged(size, order=order) == wanted
+
+    def test_a_page_goes_on_behind_a_record_that_is_gone(self, store: Store, finder: Finder) -> None:
+        """A cursor is a position, not a record."""
+        for name in "abcd":
+            store.create(name)
+        position = (START, "b")
+        store.delete("b")
+        assert [record.key.name for record in finder.search(after=position)] == ["c", "d"]
+
+    def test_a_filtered_page_is_full_when_there_are_enough(self, documents: None, finder: Finder) -> None:
+        """The limit counts what is found, not what was looked at."""
+        filters = parse_filters({"data.v__gt": 0})
+        assert len(finder.search(filters=filters, limit=3)) == 3
+        assert len(finder.paged(3, filters=filters)) == len(finder.by({"data.v__gt": 0}))
+
+    def test_a_limit_of_zero_finds_nothing(self, documents: None, finder: Finder) -> None:
+        """Zero is a number, not no limit."""
+        assert finder.search(limit=0) == []
+
+    def test_editing_what_was_found_changes_nothing(self, store: Store, finder: Finder) -> None:
+        """Found records are the reader's own."""
+        store.create("a", {"v": [1]})
+        finder.search()[0].data["v"].append(2)
+        assert finder.search()[0].data == {"v": [1]}
+
+
+class CountContract:
+    """How many a search would find."""
+
+    power: ClassVar[str] = "Counts"
+
+    def test_as_many_are_counted_as_the_table_says(self, backend: Backend, store: Store) -> None:
+        """Filters, types, statuses and owners count as they find."""
+        counts = require(backend, Counts, "The count contract")  # type: ignore[type-abstract]
+        store.fill(DOCUMENTS)
+        with backend.reading() as unit:
+            asked = [(case, query_of(filters=parse_filters(case.filters))) for case in FILTER_CASES]
+            wrong = [case for case, query in asked if counts.count(unit, query) != len(case.found.split())]
+        assert wrong == []
+
+    def test_statuses_are_counted_with_their_lapses(self, backend: Backend, store: Store) -> None:
+        """An expired record counts as what it has become."""
+        counts = require(backend, Counts, "The count contract")  # type: ignore[type-abstract]
+        fill_statuses(store)
+        with backend.reading() as unit:
+            found = [counts.count(unit, query_of(lapses=LAPSES, **asked)) for asked, _ in STATUS_CASES]
+        assert found == [len(names.split()) for _, names in STATUS_CASES]
+
+    def test_cursor_and_limit_are_left_aside(self, backend: Backend, store: Store) -> None:
+        """A count is of everything."""
+        counts = require(backend, Counts, "The count contract")  # type: ignore[type-abstract]
+        for name in "abc":
+            store.create(name)
+        with backend.reading() as unit:
+            assert counts.count(unit, query_of(after=(START, "b"), limit=1)) == 3
+
+
+class Finder:
+    """The search of a backend with short verbs.
+
+    :param backend: one that searches.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.searches = require(backend, Searches, "The search contract")  # type: ignore[type-abstract]
+
+    def search(self, **asked: Any) -> list[Record]:
+        """Return the found records.
+
+        :param asked: further fields of the query.
+        """
+        with self.backend.reading() as unit:
+            return self.searches.search(unit, query_of(**asked))
+
+    def names(self, **asked: Any) -> list[str]:
+        """Return the found names, sorted.
+
+        :param asked: further fields of the query.
+        """
+        return sorted(record.key.name for record in self.search(**asked))
+
+    def by(self, filters: dict[str, Any]) -> list[str]:
+        """Return the names that filters find, sorted.
+
+        :param filters: as a caller writes them.
+        """
+        return self.names(filters=parse_filters(filters))
+
+    def paged(self, size: int, *, order: Order | None = None, **asked: Any) -> list[Record]:
+        """Return what is found, fetched page by page.
+
+        :param size: records a page.
+        :param order: the order.
+        :param asked: further fields of the query.
+        """
+        order = order or Order()
+        found: list[Record] = []
+        after: Any = None
+        while page := self.search(order=order, after=after, limit=size, **asked):
+            assert len(page) <= size
+            found += page
+            after = (order.value(page[-1]), page[-1].key.name)
+        return found
+
+
+def _sorted(names: str) -> list[str]:
+    return sorted(names.split())
+
+
+def _on_metadata(filters: dict[str, Any]) -> dict[str, Any]:
+    return {name.replace("data.", "metadata.", 1): value for name, value in filters.items()}
+
+
+def _shuffled(store: Store) -> list[Record]:
+    """Store records whose orders disagree, with ties in every one but the name and the revision."""
+    names = ("b", "a", "B", "a1", "~", "Z", "_")
+    for number, name in enumerate(names):
+        made = START + timedelta(microseconds=number % 3)
+        store.create(name, created_at=made, updated_at=made)
+    for name in ("~", "b", "a1", "b"):
+        store.update(name, at=START + HOUR + timedelta(microseconds=len(name)))
+    return [replace(store.found(name)) for name in names]
