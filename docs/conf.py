@@ -27,7 +27,6 @@ html_theme = "furo"
 html_title = f"Flask-StateManager {release}"
 
 autodoc_member_order = "bysource"
-autodoc_class_signature = "separated"
 python_use_unqualified_type_names = True
 nitpicky = True
 # Other projects' names are not looked up, so that the build needs no network.

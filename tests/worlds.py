@@ -116,6 +116,12 @@ def sqlite_world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Wor
 
 
 @pytest.fixture
+def postgres_world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    """An application whose states live in PostgreSQL."""
+    yield from entered(build("postgresql", uri_for("postgresql", tmp_path, request)))
+
+
+@pytest.fixture
 def memory_sqlite_world() -> Iterator[World]:
     """An application on in-memory SQLite, where everything shares one connection."""
     yield from entered(build("memory-sqlite", "sqlite://"))

@@ -93,7 +93,8 @@ class MemoryBackend(Backend, KeepsHistory, Searches, Counts, Expires):
         self._revision += 1
         after = isolated(replace(change.after, revision=self._revision))
         self._records[change.key] = after
-        self._log.append(replace(change, revision=self._revision, after=after))
+        before = None if stored is None or stored.deleted else stored
+        self._log.append(replace(change, revision=self._revision, before=before, after=after))
         unit.undo.append(lambda: self._undo(change.key, stored))
         return self._revision
 

@@ -69,7 +69,7 @@ class _Cleaner:
             if not isinstance(name, str):
                 raise _refused(path, f"The member name {name!r} is not text: JSON objects have string keys.")
             if len(name) > MAX_NAME:
-                raise LimitExceeded(f"A member name in {path}", MAX_NAME, len(name), unit="characters")
+                raise LimitExceeded(f"A member name in {path[:80]}", MAX_NAME, len(name), unit="characters")
             out[self.text(name, path)] = self.value(item, f"{path}.{name}", depth)
         return out
 
@@ -104,7 +104,8 @@ def _settled(value: float) -> int | float:
 
 
 def _refused(path: str, message: str) -> StateValidationError:
-    return StateValidationError({path: [message]})
+    shown = path if len(path) <= 120 else f"{path[:80]}...{path[-30:]}"
+    return StateValidationError({shown: [message]})
 
 
 def text_problem(value: str) -> str | None:

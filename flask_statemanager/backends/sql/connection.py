@@ -29,10 +29,15 @@ class SqlUnit(Unit):
     """
 
     def __init__(self, connection: Any, dialect: Dialect, table: str) -> None:
-        self.connection = connection
+        self._connection = connection
         self.dialect = dialect
         self.table = table
         self.acts: list[Act] = []
+
+    @property
+    def connection(self) -> Any:
+        """The driver's connection, as it is to be used for the next statement."""
+        return self._connection
 
     def after_commit(self, act: Act) -> None:
         """Remember what to do after the commit.
@@ -56,8 +61,9 @@ class SqlUnit(Unit):
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("%s", statement.sql)
         options = {} if planned or self.dialect.engine.driver != "psycopg" else {"prepare": False}
+        connection = self.connection
         with self.translated():
-            cursor = self.connection.cursor()
+            cursor = connection.cursor()
             try:
                 cursor.execute(statement.sql, statement.bind(values), **options)
                 return cursor.fetchall() if fetch else [(cursor.rowcount,)]
@@ -73,7 +79,7 @@ class SqlUnit(Unit):
         try:
             yield
         except self.dialect.engine.dialect.loaded_dbapi.Error as error:
-            raise self.dialect.wrapped(error, self.connection, self.table) from error
+            raise self.dialect.wrapped(error, self._connection, self.table) from error
 
 
 class Pool:

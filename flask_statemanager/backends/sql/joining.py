@@ -76,11 +76,42 @@ def _innermost(session: Session) -> SessionTransaction:
 
 
 class JoinedUnit(SqlUnit):
-    """A unit inside a session's transaction, which only the session's owner ends."""
+    """A unit inside a session's transaction, which only the session's owner ends.
 
-    def __init__(self, session: Session, connection: Any, dialect: Dialect, table: str) -> None:
-        super().__init__(connection, dialect, table)
+    :param session: the session.
+    :param clause: a table of ours, by which the session finds its bind.
+    :param dialect: the database's habits.
+    :param table: the table's name, for error messages.
+    :param write: whether it is going to write.
+    """
+
+    def __init__(self, session: Session, clause: Any, dialect: Dialect, table: str, *, write: bool) -> None:
+        super().__init__(None, dialect, table)
         self._session = session
+        self._clause = clause
+        self._write = write
+
+    @property
+    def connection(self) -> Any:
+        """The session's connection, asked for anew each time.
+
+        A session sends SAVEPOINT when it is asked for its connection inside ``begin_nested()``, and not before; without
+        asking, the statement would belong to the outer transaction and survive the savepoint's rollback.
+
+        :raises ConfigurationError: when the session is one of another database.
+        :raises StorageError: when the database fails.
+        """
+        found = self._session.connection(bind_arguments={"clause": self._clause})
+        if found.engine.url != self.dialect.engine.url:
+            raise ConfigurationError(
+                "session= is bound to another database than the one that keeps the states: "
+                "use a session of that database, or STATEMANAGER_BIND_KEY to put the states beside your tables."
+            )
+        self._connection = found.connection.driver_connection
+        if self._write:
+            with self.translated():
+                self.dialect.join(self._connection)
+        return self._connection
 
     def after_commit(self, act: Act) -> None:
         """Remember what to do after the session's outermost commit.
@@ -108,14 +139,6 @@ def joined(session: Any, dialect: Dialect, clause: Any, table: str, *, write: bo
             f"session= takes an SQLAlchemy session such as db.session, not {type(session).__name__} "
             "(asynchronous sessions: pass their sync_session)."
         )
-    connection = session.connection(bind_arguments={"clause": clause})
-    if connection.engine.url != dialect.engine.url:
-        raise ConfigurationError(
-            "session= is bound to another database than the one that keeps the states: "
-            "use a session of that database, or STATEMANAGER_BIND_KEY to put the states beside your tables."
-        )
-    unit = JoinedUnit(session, connection.connection.driver_connection, dialect, table)
-    if write:
-        with unit.translated():
-            dialect.join(unit.connection)
+    unit = JoinedUnit(session, clause, dialect, table, write=write)
+    assert unit.connection is not None, "asking for it joins, and refuses what cannot be joined"
     return unit

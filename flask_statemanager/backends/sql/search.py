@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Select, Text, and_, bindparam, cast, false, func, literal, not_, null, or_, select, tuple_
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql import ColumnElement
 
 from ...core.codec import encode
@@ -132,7 +132,10 @@ class PostgresPaths(Paths):
     """PostgreSQL's jsonb operators: they compare without casting, so no value can make them fail."""
 
     def _value(self, column: Condition, path: tuple[str, ...]) -> Condition:
-        return column.op("#>", return_type=JSONB())(literal(list(path), ARRAY(Text())))
+        # One step at a time: `#>` would take a member name such as "0" for the index of an array.
+        for name in path:
+            column = column.op("->", return_type=JSONB())(literal(name, Text()))
+        return column
 
     def _is(self, column: Condition, path: tuple[str, ...], kind: str) -> Condition:
         return func.jsonb_typeof(self._value(column, path)) == kind
@@ -147,7 +150,8 @@ class PostgresPaths(Paths):
 
     def text(self, column: Condition, path: tuple[str, ...]) -> Condition:
         """The value as text in code point order."""
-        return column.op("#>>", return_type=Text())(literal(list(path), ARRAY(Text()))).collate("C")
+        *outer, last = path
+        return self._value(column, tuple(outer)).op("->>", return_type=Text())(literal(last, Text())).collate("C")
 
     def equals(self, column: Condition, path: tuple[str, ...], value: JSON) -> Condition:
         """Whether the jsonb values are equal, which tells true from 1 and takes 1 for 1.0."""

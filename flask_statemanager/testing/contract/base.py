@@ -47,5 +47,5 @@ class BackendContract(WritingContract, FidelityContract):
         """Messages name the backend, and its identity stays the same."""
         assert backend.title
         assert backend.identity
-        assert backend.identity == backend.identity  # noqa: PLR0124 - asked twice
+        assert backend.identity == backend.identity
         assert isinstance(backend.shareable, bool)

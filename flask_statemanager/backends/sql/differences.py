@@ -1,0 +1,121 @@
+"""How the tables of a database differ from the models, in sentences: what alembic compares, and what it leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, Table, inspect, text
+
+from .tables import Tables
+
+_COLLATIONS = text(
+    "SELECT a.attname, c.collname FROM pg_attribute a JOIN pg_collation c ON c.oid = a.attcollation "
+    "WHERE a.attrelid = CAST(:name AS regclass) AND a.attnum > 0 AND NOT a.attisdropped"
+)
+_SEQUENCE_CACHE = text(
+    "SELECT seqcache FROM pg_sequence WHERE seqrelid = CAST(pg_get_serial_sequence(:name, 'revision') AS regclass)"
+)
+_TABLE_TEXT = text("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = :name")
+
+
+def differences(connection: Connection, tables: Tables) -> list[str]:
+    """Return how the tables differ from the models, a sentence each; empty when they do not.
+
+    The version table is left aside: alembic makes it itself.
+
+    :param connection: the database.
+    :param tables: the models.
+    """
+    compared = {table.name: table for table in (tables.state, tables.history)}
+    inspector = inspect(connection)
+    found = [_sentence(diff) for diff in _compared(connection, tables, set(compared))]
+    for table in compared.values():
+        if inspector.has_table(table.name, schema=table.schema):
+            found += _uncompared(connection, table)
+    return found
+
+
+def _compared(connection: Connection, tables: Tables, names: set[str]) -> Iterator[tuple[Any, ...]]:
+    schema = tables.state.schema
+
+    def looked_at(name: str | None, kind: str, _parents: Any) -> bool:
+        return name in names if kind == "table" else kind != "schema" or name == schema
+
+    options = {
+        "compare_type": True,
+        "include_schemas": schema is not None,
+        # Reflected tables are chosen by name, before they are read; the models' by object.
+        "include_name": looked_at,
+        "include_object": lambda _item, name, kind, _reflected, _other: kind != "table" or name in names,
+    }
+    context = MigrationContext.configure(connection, opts=options)
+    for diff in compare_metadata(context, tables.state.metadata):
+        yield from diff if isinstance(diff, list) else [diff]
+
+
+def _sentence(diff: tuple[Any, ...]) -> str:
+    """Write one of alembic's operations as a sentence; the shapes are those of its ``compare_metadata``."""
+    kind, *rest = diff
+    action, _, thing = kind.partition("_")
+    if thing == "table":
+        return f"The table {rest[0].name} is missing."
+    if thing == "column":
+        _, table, column = rest
+        return f"The column {table}.{column.name} is {'missing' if action == 'add' else 'not one of ours'}."
+    if action == "modify":
+        _, table, column, _, stored, wanted = rest
+        return f"The column {table}.{column} has {thing} {_plain(stored)}, and must have {_plain(wanted)}."
+    what = "index" if thing in ("index", "table_index") else "constraint"
+    name = f"The {what} {rest[0].name} on {rest[0].table.name}"
+    return f"{name} is missing." if action == "add" else f"{name} is not one of ours, or has other columns."
+
+
+def _plain(value: object) -> str:
+    return " ".join(str(value).split())
+
+
+def _uncompared(connection: Connection, table: Table) -> Iterator[str]:
+    stored = inspect(connection).get_pk_constraint(table.name, schema=table.schema)["constrained_columns"]
+    wanted = [column.name for column in table.primary_key]
+    if stored != wanted:
+        yield f"The table {table.name} has the primary key ({', '.join(stored)}), and must have ({', '.join(wanted)})."
+    if connection.dialect.name == "sqlite":
+        yield from _counting_on_sqlite(connection, table)
+    else:
+        yield from _sorting(connection, table)
+        yield from _counting_on_postgresql(connection, table)
+
+
+def _counting_on_sqlite(connection: Connection, table: Table) -> Iterator[str]:
+    made = str(connection.scalar(_TABLE_TEXT, {"name": table.name}))
+    if table.kwargs.get("sqlite_autoincrement") and "AUTOINCREMENT" not in made.upper():
+        yield f"The column {table.name}.revision is not AUTOINCREMENT."
+
+
+def _sorting(connection: Connection, table: Table) -> Iterator[str]:
+    stored = {
+        row.attname: row.collname for row in connection.execute(_COLLATIONS, {"name": _quoted(connection, table)})
+    }
+    for column in table.columns:
+        wanted = getattr(column.type.dialect_impl(connection.dialect), "collation", None)
+        if wanted is not None and stored.get(column.name, wanted) != wanted:
+            where = f"{table.name}.{column.name}"
+            yield f'The column {where} has the collation "{stored[column.name]}", and must have "{wanted}".'
+
+
+def _counting_on_postgresql(connection: Connection, table: Table) -> Iterator[str]:
+    if table.autoincrement_column is None or table.autoincrement_column.name != "revision":
+        return
+    cache = connection.scalar(_SEQUENCE_CACHE, {"name": _quoted(connection, table)})
+    if cache is None:
+        yield f"The column {table.name}.revision has no sequence of its own."
+    elif cache != 1:
+        # Sessions that draw numbers in advance would commit them out of order.
+        yield f"The sequence of {table.name}.revision has CACHE {cache}, and must have CACHE 1."
+
+
+def _quoted(connection: Connection, table: Table) -> str:
+    return str(connection.dialect.identifier_preparer.format_table(table))

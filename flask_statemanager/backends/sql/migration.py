@@ -1,0 +1,237 @@
+"""Migrations: bring the tables to a revision, adopt tables that exist, and tell how they differ from the models.
+
+Alembic does the work, with a version table of its own, so that it never mixes with the application's history. This is
+the one module that imports alembic; nothing imports it before a command of ``flask state db`` runs.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from ...errors import StorageError, StorageTimeout, StorageUnavailable
+from .backend import SqlBackend
+from .dialects import dialect_of
+from .differences import differences
+from .tables import VERSION_TABLE, Tables
+
+SCRIPTS = "flask_statemanager.migrations"
+"""The package that holds the revisions."""
+
+_LOCK = text("SELECT pg_advisory_xact_lock(7305808869229753972)")
+"""One migration at a time on PostgreSQL, however many deployments start together; SQLite locks the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What an upgrade or downgrade did.
+
+    :param before: the revision that was noted, or None.
+    :param after: the revision that is noted now, or None.
+    :param adopted: whether the tables existed, made by something else, and were only noted down.
+    """
+
+    before: str | None
+    after: str | None
+    adopted: bool = False
+
+
+def upgrade(backend: SqlBackend, revision: str = "head") -> Move:
+    """Bring the tables to a revision, in one transaction.
+
+    Tables that exist without a noted revision (made by ``create_all()`` or by the application's own migrations) are
+    adopted: when they are what the models say, the newest revision is noted and nothing else happens.
+
+    :param backend: whose tables.
+    :param revision: a revision, or ``head`` for the newest.
+    :raises StorageError: when existing tables differ from the models, the revision is unknown, or the database fails.
+    """
+    config, script = _scripts()
+    with _connected(backend, write=True) as connection:
+        context = _context(connection, backend.tables)
+        with _explained(script):
+            before = context.get_current_revision()
+            if before is None and _existing(connection, backend.tables):
+                _adopt(connection, context, script, backend.tables)
+                return Move(None, context.get_current_revision(), adopted=True)
+            command.upgrade(_handing_over(config, connection, backend.tables), revision)
+        return Move(before, context.get_current_revision())
+
+
+def downgrade(backend: SqlBackend, revision: str) -> Move:
+    """Take the tables back to an earlier revision, in one transaction; what later ones added is lost.
+
+    :param backend: whose tables.
+    :param revision: a revision, ``-1`` for the one before, or ``base``, which removes the tables with every state.
+    :raises StorageError: when the migrations did not make the tables, the revision is unknown, or the database fails.
+    """
+    config, script = _scripts()
+    with _connected(backend, write=True) as connection:
+        context = _context(connection, backend.tables)
+        with _explained(script):
+            before = context.get_current_revision()
+            if before is None:
+                raise StorageError(
+                    "No revision is noted, so there is nothing to take back: tables that something else made are "
+                    "removed by it, or adopted first with 'flask state db upgrade'."
+                )
+            command.downgrade(_handing_over(config, connection, backend.tables), revision)
+        after = context.get_current_revision()
+        if after is None:
+            backend.tables.version.drop(connection)
+        return Move(before, after)
+
+
+def current(backend: SqlBackend) -> str | None:
+    """Return the noted revision, or None when there is none.
+
+    :param backend: whose tables.
+    :raises StorageError: when the database fails.
+    """
+    with _connected(backend, write=False) as connection:
+        return _context(connection, backend.tables).get_current_revision()
+
+
+def check(backend: SqlBackend) -> list[str]:
+    """Return what keeps the tables from being what this version needs, a sentence each; empty when all is well.
+
+    Tables that something else made need no noted revision, as long as they are what the models say.
+
+    :param backend: whose tables.
+    :raises StorageError: when the database fails.
+    """
+    _, script = _scripts()
+    with _connected(backend, write=False) as connection:
+        if not _existing(connection, backend.tables):
+            return ["The tables are missing: run 'flask state db upgrade'."]
+        noted = _context(connection, backend.tables).get_current_revision()
+        return [*_pending(script, noted), *differences(connection, backend.tables)]
+
+
+def context_options(tables: Tables) -> dict[str, Any]:
+    """Return how alembic is to look at a database: at our tables alone, with a version table of our own.
+
+    :param tables: the tables, in whichever metadata.
+    """
+    ours = {table.name for table in tables.all}
+    return {
+        "target_metadata": tables.state.metadata,
+        "version_table": VERSION_TABLE,
+        "version_table_schema": tables.state.schema,
+        "include_schemas": tables.state.schema is not None,
+        "include_object": lambda _item, name, kind, _reflected, _other: kind != "table" or name in ours,
+    }
+
+
+def _scripts() -> tuple[Config, ScriptDirectory]:
+    # By its import name: in an editable installation the folder does not lie below the package.
+    folder = next(iter(importlib.import_module(SCRIPTS).__path__))
+    config = Config()
+    config.set_main_option("script_location", folder.replace("%", "%%"))
+    return config, ScriptDirectory.from_config(config)
+
+
+def _handing_over(config: Config, connection: Connection, tables: Tables) -> Config:
+    config.attributes.update(connection=connection, tables=tables)
+    return config
+
+
+def _context(connection: Connection, tables: Tables) -> MigrationContext:
+    return MigrationContext.configure(connection, opts=context_options(tables))
+
+
+def _existing(connection: Connection, tables: Tables) -> bool:
+    inspector = inspect(connection)
+    return any(inspector.has_table(table.name, schema=table.schema) for table in (tables.state, tables.history))
+
+
+def _adopt(connection: Connection, context: MigrationContext, script: ScriptDirectory, tables: Tables) -> None:
+    found = differences(connection, tables)
+    if found:
+        raise StorageError(
+            f"The tables exist, and they are not what this version needs, so they cannot be adopted. {' '.join(found)} "
+            "Bring them there with the migrations that made them."
+        )
+    context.stamp(script, "head")
+
+
+def _pending(script: ScriptDirectory, noted: str | None) -> list[str]:
+    known = [revision.revision for revision in script.walk_revisions()]
+    if noted is None:
+        return []
+    if noted not in known:
+        return [
+            f"The tables are at revision {noted}, which this version does not know: install the version that made it."
+        ]
+    return [
+        f"The revision {revision} is pending: run 'flask state db upgrade'."
+        for revision in reversed(known[: known.index(noted)])
+    ]
+
+
+@contextmanager
+def _explained(script: ScriptDirectory) -> Iterator[None]:
+    """Turn alembic's refusals into ours."""
+    try:
+        yield
+    except CommandError as error:
+        known = ", ".join(["base", *(revision.revision for revision in reversed(list(script.walk_revisions())))])
+        raise StorageError(f"The migration cannot run ({error}); known revisions are {known}.") from error
+
+
+@contextmanager
+def _connected(backend: SqlBackend, *, write: bool) -> Iterator[Connection]:
+    """Lend a connection, for writing in a transaction that is committed at the end; no driver error leaves."""
+    if not backend.shareable:
+        # In-memory SQLite has one connection, which is rolled back when it is given back: an open write of the
+        # application's on it must be refused first, and this unit does that.
+        with backend.writing():
+            pass
+    try:
+        connection = backend.engine.connect()
+    except PoolTimeout as error:
+        raise StorageTimeout("No database connection became free: give the engine a larger pool.") from error
+    except DBAPIError as error:
+        raise StorageUnavailable(f"The database cannot be reached ({_words(error)}): check its address.") from error
+    with connection:
+        try:
+            if write:
+                _begin(connection)
+            yield connection
+            connection.commit()
+        except DBAPIError as error:
+            raise _wrapped(backend, connection, error) from error
+
+
+def _begin(connection: Connection) -> None:
+    """Open a transaction that covers DDL too, which the driver for SQLite does not do by itself."""
+    if connection.dialect.name != "sqlite":
+        connection.execute(_LOCK)
+    elif not getattr(connection.connection.driver_connection, "in_transaction", False):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _wrapped(backend: SqlBackend, connection: Connection, error: DBAPIError) -> StorageError:
+    if isinstance(error.orig, Exception) and not error.connection_invalidated:
+        driver = connection.connection.driver_connection
+        found = dialect_of(backend.engine).wrapped(error.orig, driver, backend.tables.state.fullname)
+        if isinstance(found, StorageTimeout | StorageUnavailable):
+            return found
+        return StorageError(f"The database refused the migration ({_words(error)}): nothing was changed.")
+    return StorageUnavailable(f"The database went away ({_words(error)}): nothing was changed, try again.")
+
+
+def _words(error: DBAPIError) -> str:
+    return " ".join(str(error.orig).split())

@@ -1,0 +1,83 @@
+"""``flask state db``: the tables and their migrations. Imported when it is asked for, because it imports alembic."""
+
+from __future__ import annotations
+
+import click
+from flask.cli import AppGroup, with_appcontext
+
+from ..backends.sql import migration
+from ..backends.sql.backend import SqlBackend
+from ..errors import ConfigurationError
+from ..globals import current_runtime
+from .tables import printable, say
+
+db = AppGroup("db", help="Migrate the tables that keep the states.")
+"""The group of commands."""
+
+
+@db.command()
+@click.argument("revision", default="head")
+@with_appcontext
+def upgrade(revision: str) -> None:
+    """Make the tables, or bring them up to date.
+
+    To REVISION, or to the newest one. Tables that exist already are adopted when they are what they must be.
+    """
+    moved = migration.upgrade(_backend(), revision)
+    if moved.adopted:
+        say(f"The tables existed and are what they must be: noted as revision {moved.after}.")
+    elif moved.before == moved.after:
+        say(f"Nothing to do: the tables are at revision {moved.after}.")
+    else:
+        say(f"Upgraded from {_named(moved.before)} to {_named(moved.after)}.")
+
+
+@db.command()
+@click.argument("revision")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@with_appcontext
+def downgrade(revision: str, yes: bool) -> None:
+    """Take the tables back to REVISION.
+
+    'base' removes them, with every state and its history.
+    """
+    backend = _backend()
+    if not yes:
+        lost = "every state and its history" if revision == "base" else "what later revisions added"
+        click.confirm(f"Take the tables back to {printable(revision)}, and lose {lost}?", abort=True)
+    moved = migration.downgrade(backend, revision)
+    say(f"Downgraded from {_named(moved.before)} to {_named(moved.after)}.")
+
+
+@db.command()
+@with_appcontext
+def current() -> None:
+    """Show the revision of the tables."""
+    say(_named(migration.current(_backend())))
+
+
+@db.command()
+@click.pass_context
+@with_appcontext
+def check(ctx: click.Context) -> None:
+    """Check that the tables are what they must be.
+
+    Says what is pending or different, and exits with 1 then.
+    """
+    found = migration.check(_backend())
+    for sentence in found:
+        say(printable(sentence))
+    if found:
+        ctx.exit(1)
+    say("The tables are what they must be.")
+
+
+def _named(revision: str | None) -> str:
+    return "base (no revision noted)" if revision is None else printable(revision)
+
+
+def _backend() -> SqlBackend:
+    backend = current_runtime.backend
+    if not isinstance(backend, SqlBackend):
+        raise ConfigurationError(f"The backend {backend.title!r} has no tables: STATEMANAGER_BACKEND must be 'sql'.")
+    return backend

@@ -1,0 +1,1 @@
+"""One module for each revision, the oldest ``0001``."""
