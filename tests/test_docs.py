@@ -105,7 +105,9 @@ class Reader:
     def run_console(self, block: Block) -> None:
         for command, output in commands(block.text):
             words = shlex.split(command)
-            assert words[0] == "flask", f"line {block.line}: only flask commands are run, so mark {command!r} as not run"
+            assert words[0] == "flask", (
+                f"line {block.line}: only flask commands are run, so mark {command!r} as not run"
+            )
             group = FlaskGroup(create_app=lambda: self.names["app"])
             result = CliRunner().invoke(group, words[1:], input="y\n")
             assert result.exit_code == 0 or "Error" in output, f"{command}: {result.output} {result.exception!r}"

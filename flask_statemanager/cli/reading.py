@@ -131,7 +131,7 @@ def show(state_id: str, at: int | datetime | None, as_json: bool) -> None:
 
     :raises StateNotFound: when there is none.
     :raises click.ClickException: when there was none then.
-    """
+    """  # noqa: D301 - click ends the help at \f
     found = current_runtime.lifecycle.get_state(state_id, at=at)
     if found is None and at is not None:
         when = f"at version {at}" if isinstance(at, int) else f"at {iso(at)}"
@@ -157,7 +157,7 @@ def history(state_id: str, limit: int, diff: bool, as_json: bool) -> None:
     \f
 
     :raises StateNotFound: when there never was such a state.
-    """
+    """  # noqa: D301 - click ends the help at \f
     newest = current_runtime.lifecycle.get_recent_changes(state_id, limit)
     if not newest:
         raise StateNotFound(state_id)

@@ -81,7 +81,7 @@ def transition(
     \f
 
     :raises click.UsageError: when there is nothing to put in place.
-    """
+    """  # noqa: D301 - click ends the help at \f
     if replace and data is None:
         raise click.UsageError("--replace needs --data.")
     with _vetoable():
@@ -118,7 +118,7 @@ def rollback(
     \f
 
     :raises click.UsageError: when both or neither of version and moment are given.
-    """
+    """  # noqa: D301 - click ends the help at \f
     if (to_version is None) == (at is None):
         raise click.UsageError("Give either --to-version or --at.")
     with _vetoable():
@@ -142,7 +142,7 @@ def delete(state_id: str, expect: int | None, reason: str | None, yes: bool) -> 
     \f
 
     :raises StateNotFound: when there is none.
-    """
+    """  # noqa: D301 - click ends the help at \f
     lifecycle = current_runtime.lifecycle
     if not yes:
         seen = lifecycle.get_state(state_id)

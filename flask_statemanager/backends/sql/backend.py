@@ -14,8 +14,8 @@ from sqlalchemy.exc import DBAPIError
 from ...core.ports import Backend, Counts, Expires, JoinsTransaction, KeepsHistory, Searches, Unit, settle
 from ...core.query import ChangeQuery, Query
 from ...core.record import Change, Key, Record
-from ...errors import StateConflict, StorageUnavailable
-from .connection import SqlUnit, in_memory, pool_for
+from ...errors import StateConflict
+from .connection import SqlUnit, in_memory, pool_for, unreachable
 from .dialects import dialect_of
 from .joining import joined
 from .search import Searching
@@ -63,7 +63,7 @@ class SqlBackend(Backend, KeepsHistory, Searches, Counts, Expires, JoinsTransact
         try:
             self.tables.state.metadata.create_all(self.engine, tables=list(self.tables.all))
         except DBAPIError as error:
-            raise StorageUnavailable(f"The tables cannot be made: {error.orig}") from error
+            raise unreachable(error) from error
 
     @contextmanager
     def reading(self) -> Iterator[SqlUnit]:

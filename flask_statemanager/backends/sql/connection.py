@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy.engine import Engine
-from sqlalchemy.exc import DBAPIError, ResourceClosedError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ...core.ports import Act, Unit
@@ -125,11 +125,8 @@ class Pool:
             return self.engine.raw_connection()
         except PoolTimeout as error:
             raise StorageTimeout("No database connection became free: give the engine a larger pool.") from error
-        except (DBAPIError, ResourceClosedError) as error:
-            hint = str(getattr(error, "orig", error)).strip()
-            raise StorageUnavailable(
-                f"The database cannot be reached ({hint}): check its address and server."
-            ) from error
+        except (DBAPIError, self.engine.dialect.loaded_dbapi.Error) as error:
+            raise unreachable(error) from error
 
     def _abandon(self, unit: SqlUnit, found: bool, fairy: Any, error: BaseException) -> None:
         """Roll back; where even that fails the connection is dead, and so are the idle ones beside it."""
@@ -179,6 +176,15 @@ class SharedConnection(Pool):
             except BaseException:
                 self.dialect.end(unit.connection, found, commit=False)
                 raise
+
+
+def unreachable(error: Exception) -> StorageUnavailable:
+    """Return the error for a database that lets nobody in.
+
+    :param error: the driver's error, or SQLAlchemy's around it.
+    """
+    hint = " ".join(str(getattr(error, "orig", error)).split())
+    return StorageUnavailable(f"The database cannot be reached ({hint}): check its address and that it runs.")
 
 
 def pool_for(dialect: Dialect, table: str) -> Pool:

@@ -1,0 +1,132 @@
+"""The floor: the statements that a verb runs, on the bare driver, with parameters that lie ready."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime, timezone
+from typing import Any
+
+import psycopg
+from sqlalchemy import MetaData, Table
+
+from benchmarks.rounds import Operation
+from flask_statemanager.backends.sql.tables import declare
+
+TABLES = declare(MetaData())
+SEEN = 64
+"""How many states the reads and transitions go round."""
+
+DOCUMENT = json.dumps({"email": "a@example.com", "plan": "pro", "notes": "x" * 220})
+NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
+
+
+class Floor:
+    """The verbs' statements on one driver connection.
+
+    :param connection: the driver's connection, in autocommit mode.
+    :param mark: writes a parameter of this name and type into a statement.
+    :param transaction: opens a writing transaction.
+    :param now: a moment as the driver takes it.
+    :param prefix: what the ids of this connection's rows begin with.
+    """
+
+    def __init__(
+        self,
+        connection: Any,
+        *,
+        mark: Callable[[str], str],
+        transaction: Callable[[], AbstractContextManager[object]],
+        now: Any,
+        postgres: bool,
+    ) -> None:
+        self.connection = connection
+        self.transaction = transaction
+        self.now = now
+        key = f"bucket = {mark('bucket')} AND name = {mark('name')}"
+        columns = ", ".join(column.name for column in TABLES.state.columns)
+        self.read = f"SELECT {columns} FROM statemanager_state WHERE {key}"
+        self.lock = f"{self.read} FOR UPDATE" if postgres else self.read
+        self.insert_state = _insert(TABLES.state, mark, {})
+        drawn = {"revision": None, "xid": "pg_current_xact_id()::text::bigint" if postgres else None}
+        self.insert_history = f"{_insert(TABLES.history, mark, drawn)} RETURNING revision"
+        changed = ", ".join(
+            f"{name} = {mark(name)}" for name in ("status", "version", "revision", "data", "updated_at")
+        )
+        self.update = f"UPDATE statemanager_state SET {changed} WHERE {key} AND version = {mark('seen')}"
+        for number in range(SEEN):
+            self.register(number, f"seen_{number}")
+
+    def values(self, name: str, version: int, status: str) -> dict[str, Any]:
+        """Return the parameters of a state row and a history row."""
+        names = [column.name for table in (TABLES.state, TABLES.history) for column in table.columns]
+        now = dict.fromkeys(("created_at", "updated_at", "record_created_at"), self.now)
+        given = {"bucket": "floor", "name": name, "label": name, "type": "user", "status": status, "to_status": status}
+        given |= {"version": version, "data": DOCUMENT, "metadata": "{}", "event": "x", "actor": "system"}
+        return dict.fromkeys(names) | now | given | {"schema_version": 1, "seen": version - 1, "revision": 0}
+
+    def register(self, number: int, name: str = "") -> None:
+        """Look whether the id is free, append to the history, insert the state."""
+        values = self.values(name or f"new_{number}", 1, "created")
+        with self.transaction():
+            self.connection.execute(self.lock, values).fetchone()
+            values["revision"] = self.connection.execute(self.insert_history, values).fetchone()[0]
+            self.connection.execute(self.insert_state, values)
+
+    def transition(self, number: int) -> None:
+        """Read the state, append to the history, update the state."""
+        name = {"bucket": "floor", "name": f"seen_{number % SEEN}"}
+        with self.transaction():
+            version = self.connection.execute(self.lock, name).fetchone()[6]
+            values = self.values(name["name"], version + 1, "active")
+            values["revision"] = self.connection.execute(self.insert_history, values).fetchone()[0]
+            self.connection.execute(self.update, values)
+
+    def get(self, number: int) -> None:
+        """Read a state."""
+        self.connection.execute(self.read, {"bucket": "floor", "name": f"seen_{number % SEEN}"}).fetchone()
+
+    def operations(self) -> dict[str, Operation]:
+        """Return what is measured, by name."""
+        return {"transition with history": self.transition, "register": self.register, "get_state": self.get}
+
+
+def _insert(table: Table, mark: Callable[[str], str], drawn: dict[str, str | None]) -> str:
+    values = {c.name: drawn.get(c.name, mark(c.name)) for c in table.columns}
+    given = {name: value for name, value in values.items() if value is not None}
+    return f"INSERT INTO {table.name} ({', '.join(given)}) VALUES ({', '.join(given.values())})"
+
+
+def sqlite_floor(path: str) -> Floor:
+    """Return the floor of an SQLite file that has the tables.
+
+    :param path: the file.
+    """
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+    @contextmanager
+    def transaction() -> Any:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("COMMIT")
+
+    now = NOW.replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
+    return Floor(connection, mark=lambda name: f":{name}", transaction=transaction, now=now, postgres=False)
+
+
+def postgres_floor(url: str) -> Floor:
+    """Return the floor of a PostgreSQL database that has the tables.
+
+    :param url: its SQLAlchemy URL.
+    """
+    connection = psycopg.connect(url.replace("+psycopg", "", 1), autocommit=True)
+    return Floor(
+        connection,
+        mark=lambda name: f"%({name})s",
+        transaction=connection.transaction,
+        now=NOW,
+        postgres=True,
+    )
