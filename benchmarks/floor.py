@@ -19,6 +19,7 @@ TABLES = declare(MetaData())
 SEEN = 64
 """How many states the reads and transitions go round."""
 
+CHANGED = ("status", "version", "revision", "data", "updated_at")
 DOCUMENT = json.dumps({"email": "a@example.com", "plan": "pro", "notes": "x" * 220})
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
@@ -27,10 +28,10 @@ class Floor:
     """The verbs' statements on one driver connection.
 
     :param connection: the driver's connection, in autocommit mode.
-    :param mark: writes a parameter of this name and type into a statement.
+    :param mark: writes a parameter of this name into a statement.
     :param transaction: opens a writing transaction.
     :param now: a moment as the driver takes it.
-    :param prefix: what the ids of this connection's rows begin with.
+    :param postgres: whether it is PostgreSQL.
     """
 
     def __init__(

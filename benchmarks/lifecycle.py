@@ -1,7 +1,7 @@
 """A transition with history, a registration and a read, on SQLite and PostgreSQL, beside the bare driver.
 
-``python -m benchmarks.lifecycle`` prints a Markdown table and a JSON document. PostgreSQL is that of ``--postgres``, else a
-private one like that of the tests.
+``python -m benchmarks.lifecycle`` prints a Markdown table and a JSON document. PostgreSQL is that of ``--postgres``,
+else a private one like that of the tests.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import threading
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, event
 from sqlalchemy.orm import Session
 
 from flask_statemanager import ConfigurationError, StateConflict, StateNotFound, StorageError, StorageTimeout
@@ -98,6 +98,38 @@ def test_a_rolled_back_savepoint_takes_its_own_changes_and_only_those(
     assert [state.state_id for state in world.states.search_states("user", order_by="state_id")] == ["kept", "outer"]
 
 
+def test_a_first_join_inside_a_savepoint_is_safe_or_refused(sql_world: World, captured_states: Captured) -> None:
+    world = sql_world
+    session = world.db.session
+    if world.kind == "sqlite":
+        with pytest.raises(ConfigurationError, match=r"transaction\(session\)"), session.begin_nested():
+            world.states.register_state("u1", "user", session=session)
+    else:
+        with session.begin_nested():
+            world.states.register_state("u1", "user", session=session)
+    session.rollback()
+    assert world.states.get_state("u1") is None
+    with world.states.transaction(session), session.begin_nested():
+        world.states.register_state("u1", "user")
+    session.commit()
+    assert captured_states.names == ["state-registered", "state-changed"]
+
+
+def test_sqlite_with_explicit_begin_joins_inside_a_savepoint(tmp_path: Any) -> None:
+    """The recipe of SQLAlchemy's documentation: the driver never begins by itself, a listener does."""
+    for world in entered(build("sqlite", f"sqlite:///{tmp_path / 'w.sqlite'}")):
+        engine = world.db.engine
+        engine.dispose()
+        event.listen(engine, "connect", lambda connection, record: setattr(connection, "isolation_level", None))
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+        world.states.register_state("own", "user")
+        with world.db.session.begin_nested():
+            world.states.register_state("u1", "user", session=world.db.session)
+        world.db.session.rollback()
+        assert world.states.get_state("u1") is None
+        assert world.states.get_state("own") is not None
+
+
 def test_a_refused_verb_leaves_the_transaction_usable(sql_world: World, captured_states: Captured) -> None:
     world = sql_world
     world.states.register_state("u1", "user")
@@ -160,12 +192,13 @@ def test_a_plain_session_on_a_connection_is_joined_within_its_outer_transaction(
     world = sql_world
     with world.db.engine.connect() as connection:
         outer = connection.begin()
+        connection.execute(world.note.__table__.insert().values(text="lost"))
         with Session(connection, join_transaction_mode="create_savepoint") as session:
             world.states.register_state("u1", "user", session=session)
             session.commit()
         outer.rollback()
-    if world.kind == "postgresql":  # the driver's SAVEPOINT habit on SQLite is the application's to mend there
-        assert world.states.get_state("u1") is None
+    assert world.states.get_state("u1") is None
+    assert notes(world) == []
 
 
 def test_memory_cannot_join() -> None:

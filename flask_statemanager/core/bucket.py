@@ -205,12 +205,14 @@ class Bucket:
             base = changes[-1].after
         step = decide(base, now)
         if step is None:
-            return base
+            return stored if lapsed is None else lapsed
         changes.append(_change(base, key, step, origin, now))
         for change in changes:
             self._check(change)
-        applied = [self._apply(unit, change) for change in changes]
-        return applied[-1].after
+        applied = self._apply(unit, changes[0])
+        for change in changes[1:]:
+            applied = self._apply(unit, replace(change, before=applied.after))
+        return applied.after
 
     def _check(self, change: Change) -> None:
         size = sum(len(encode(value).encode("utf-8")) for value in (change.after.data, change.after.metadata))

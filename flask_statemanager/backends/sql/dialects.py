@@ -60,10 +60,12 @@ class Dialect(ABC):
         """
 
     @abstractmethod
-    def join(self, connection: Any) -> None:
+    def join(self, connection: Any, *, in_savepoint: bool) -> None:
         """Prepare a session's connection for our writes.
 
         :param connection: the driver's connection, in the session's transaction.
+        :param in_savepoint: whether the transaction is joined for the first time inside a savepoint.
+        :raises ConfigurationError: when that cannot be made safe.
         """
 
     @abstractmethod
@@ -119,11 +121,20 @@ class SqliteDialect(Dialect):
         if connection.in_transaction:
             connection.execute("COMMIT" if commit else "ROLLBACK")
 
-    def join(self, connection: sqlite3.Connection) -> None:
+    def join(self, connection: sqlite3.Connection, *, in_savepoint: bool) -> None:
         """Begin where the driver has not: by its default a released SAVEPOINT would survive the outer rollback.
 
+        Inside a savepoint it is too late to begin, and whether the driver had begun before it cannot be found out.
+
         :param connection: the driver's connection.
+        :param in_savepoint: whether the transaction is joined for the first time inside a savepoint.
+        :raises ConfigurationError: when it is, and the driver begins by itself (its default).
         """
+        if in_savepoint and connection.isolation_level is not None:
+            raise ConfigurationError(
+                "On SQLite the first joined write of a transaction cannot stand inside begin_nested(), because the "
+                "driver would commit it with the savepoint: put 'with state_manager.transaction(session):' around it."
+            )
         if not connection.in_transaction:
             connection.execute("BEGIN IMMEDIATE")
 
@@ -207,10 +218,11 @@ class PostgresDialect(Dialect):
             connection.rollback()
         connection.autocommit = found
 
-    def join(self, connection: Any) -> None:
+    def join(self, connection: Any, *, in_savepoint: bool) -> None:
         """Do nothing: the driver is in a transaction from the first statement on.
 
         :param connection: the driver's connection.
+        :param in_savepoint: without effect here.
         """
 
     def wrapped(self, error: Exception, connection: Any, table: str) -> Exception:

@@ -31,10 +31,11 @@ def differences(connection: Connection, tables: Tables) -> list[str]:
     """
     compared = {table.name: table for table in (tables.state, tables.history)}
     inspector = inspect(connection)
-    found = [_sentence(diff) for diff in _compared(connection, tables, set(compared))]
-    for table in compared.values():
-        if inspector.has_table(table.name, schema=table.schema):
-            found += _uncompared(connection, table)
+    missing = {name for name, table in compared.items() if not inspector.has_table(name, schema=table.schema)}
+    found = [f"The table {name} is missing." for name in compared if name in missing]
+    found += [_sentence(diff) for diff in _compared(connection, tables, set(compared) - missing)]
+    for name in compared.keys() - missing:
+        found += _uncompared(connection, compared[name])
     return found
 
 
@@ -60,8 +61,6 @@ def _sentence(diff: tuple[Any, ...]) -> str:
     """Write one of alembic's operations as a sentence; the shapes are those of its ``compare_metadata``."""
     kind, *rest = diff
     action, _, thing = kind.partition("_")
-    if thing == "table":
-        return f"The table {rest[0].name} is missing."
     if thing == "column":
         _, table, column = rest
         return f"The column {table}.{column.name} is {'missing' if action == 'add' else 'not one of ours'}."

@@ -29,6 +29,7 @@ class Announcements:
     def __init__(self, session: Session) -> None:
         self._waiting: dict[SessionTransaction, list[Act]] = {}
         self._committed: set[SessionTransaction] = set()
+        self._joined: SessionTransaction | None = None
         event.listen(session, "after_commit", self._after_commit)
         event.listen(session, "after_transaction_end", self._after_end)
 
@@ -51,6 +52,17 @@ class Announcements:
         """
         self._waiting.setdefault(_innermost(session), []).append(act)
 
+    def begins_in_savepoint(self, session: Session) -> bool:
+        """Tell whether a root transaction is joined for the first time inside a savepoint, and note that it is joined.
+
+        :param session: the session.
+        """
+        root = session.get_transaction()
+        unsure = root is not self._joined and session.in_nested_transaction()
+        if not unsure:
+            self._joined = root
+        return unsure
+
     def _after_commit(self, session: Session) -> None:
         transaction = _innermost(session)
         if transaction in self._waiting:
@@ -59,6 +71,8 @@ class Announcements:
     def _after_end(self, session: Session, transaction: SessionTransaction) -> None:
         acts = self._waiting.pop(transaction, [])
         committed = transaction in self._committed
+        if transaction is self._joined:
+            self._joined = None
         self._committed.discard(transaction)
         if not acts or not committed:
             return
@@ -109,8 +123,9 @@ class JoinedUnit(SqlUnit):
             )
         self._connection = found.connection.driver_connection
         if self._write:
+            unsure = Announcements.of(self._session).begins_in_savepoint(self._session)
             with self.translated():
-                self.dialect.join(self._connection)
+                self.dialect.join(self._connection, in_savepoint=unsure)
         return self._connection
 
     def after_commit(self, act: Act) -> None:

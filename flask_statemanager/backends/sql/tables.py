@@ -22,7 +22,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
 
 VERSION_TABLE = "statemanager_alembic_version"
@@ -44,6 +44,19 @@ class Tables:
     def all(self) -> tuple[Table, ...]:
         """Every table of this package."""
         return self.state, self.history, self.version
+
+
+class JSONB(postgresql.JSONB):  # type: ignore[type-arg,unused-ignore] - generic from SQLAlchemy 2.1 on
+    """PostgreSQL's jsonb, which names itself so that alembic can render it on other databases too.
+
+    There alembic writes ``postgresql.JSONB(astext_type=Text())`` into a migration, where ``Text`` is not defined.
+    """
+
+    # Otherwise the application's migration would import this class.
+    __module__ = postgresql.JSONB.__module__
+
+    def __repr__(self) -> str:
+        return "JSONB()"
 
 
 def document() -> TypeEngine[Any]:
