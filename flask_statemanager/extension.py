@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+from collections.abc import Mapping
 from typing import Any, ClassVar, NoReturn
 
 from flask import Flask, abort, has_app_context, has_request_context
@@ -234,7 +235,7 @@ class StateManager(LifecycleReads, LifecycleWrites, LifecycleDeclares, EffectVer
         state_id: str | None = None,
         transition_type: str | None = None,
         duration_ms: float | None = None,
-        **fields: Any,
+        fields: Mapping[str, Any] | None = None,
     ) -> None:
         """Write a structured INFO record to the logger ``flask_statemanager.operations``.
 
@@ -244,7 +245,9 @@ class StateManager(LifecycleReads, LifecycleWrites, LifecycleDeclares, EffectVer
         :param duration_ms: how long it took, in milliseconds.
         :param fields: anything else, each an attribute of the record.
         """
-        log_operation(operation, state_id=state_id, transition_type=transition_type, duration_ms=duration_ms, **fields)
+        log_operation(
+            operation, state_id=state_id, transition_type=transition_type, duration_ms=duration_ms, fields=fields
+        )
 
     def get_health_status(self) -> dict[str, Any]:
         """Return whether states can be read, how many there are, and how often the cache helped.

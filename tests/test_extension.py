@@ -310,7 +310,7 @@ def test_health_is_unhealthy_without_tables(tmp_path: Path) -> None:
 def test_an_operation_is_logged_with_its_fields(world: World, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "flask_statemanager.operations"):
         world.states.log_state_operation(
-            operation="state_update", state_id="u1", transition_type="activate", duration_ms=45, name="a\nb c"
+            operation="state_update", state_id="u1", transition_type="activate", duration_ms=45, fields={"name": "a\nb c"}
         )
     record: Any = caplog.records[-1]
     assert (record.operation, record.state_id, record.transition_type, record.duration_ms) == (
@@ -368,13 +368,12 @@ def test_a_database_manager_may_name_its_database_in_several_ways(tmp_path: Path
     engine.dispose()
 
 
-def test_a_manager_that_offers_nothing_is_refused() -> None:
+def test_a_manager_that_offers_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="offers no database"):
         StateManager(database_manager=object()).get_state("u1")
     StateManager.reset_instance()
     with pytest.raises(ConfigurationError, match="offers no Redis"):
-        StateManager(database_manager="sqlite:///unused.db", redis_manager=object())._without_app()
-    Path("unused.db").unlink(missing_ok=True)
+        StateManager(database_manager=f"sqlite:///{tmp_path / 'states.db'}", redis_manager=object()).get_state("u1")
 
 
 def test_a_flask_sqlalchemy_object_as_manager_needs_an_app_context() -> None:

@@ -70,7 +70,8 @@ class _Cleaner:
                 raise _refused(path, f"The member name {name!r} is not text: JSON objects have string keys.")
             if len(name) > MAX_NAME:
                 raise LimitExceeded(f"A member name in {path[:80]}", MAX_NAME, len(name), unit="characters")
-            out[self.text(name, path)] = self.value(item, f"{path}.{name}", depth)
+            plain = self.text(name, path)
+            out[plain] = self.value(item, f"{path}.{plain}", depth)
         return out
 
     def items(self, value: list[JSON] | tuple[JSON, ...], path: str, depth: int) -> list[JSON]:

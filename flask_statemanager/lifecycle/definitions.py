@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from marshmallow import Schema
 
@@ -14,6 +14,8 @@ from ..core.query import Lapse
 from ..errors import ConfigurationError, StateValidationError
 from .machine import Machine, default_machine
 from .types import StateType
+
+Derived = TypeVar("Derived")
 
 Validator = Callable[[dict[str, Any]], Any]
 """Takes the state as it would be stored; False or an exception refuses."""
@@ -36,7 +38,7 @@ class Definitions:
         machine = default_machine()
         self._lock = threading.Lock()
         self._types = {member.value: TypeDefinition(member.value, machine) for member in StateType}
-        self._lapses: tuple[Lapse, ...] | None = None
+        self._derived: dict[str, Any] = {}
 
     @property
     def types(self) -> dict[str, TypeDefinition]:
@@ -111,18 +113,29 @@ class Definitions:
 
     def _put(self, definition: TypeDefinition) -> TypeDefinition:
         self._types = {**self._types, definition.name: definition}
-        self._lapses = None
+        self._derived = {}
         return definition
+
+    def derived(self, name: str, make: Callable[[], Derived]) -> Derived:
+        """Return what follows from the declarations, computed once until the next declaration.
+
+        :param name: what to remember it by.
+        :param make: computes it.
+        """
+        memory = self._derived
+        if name not in memory:
+            memory[name] = make()
+        found: Derived = memory[name]
+        return found
 
     @property
     def lapses(self) -> tuple[Lapse, ...]:
         """Which status an expired state counts as, for every type."""
-        found = self._lapses
-        if found is None:
-            found = tuple(
-                Lapse(definition.name, source, target)
-                for definition in self._types.values()
-                for source, target in definition.machine.lapses.items()
-            )
-            self._lapses = found
-        return found
+        return self.derived("lapses", self._all_lapses)
+
+    def _all_lapses(self) -> tuple[Lapse, ...]:
+        return tuple(
+            Lapse(definition.name, source, target)
+            for definition in self._types.values()
+            for source, target in definition.machine.lapses.items()
+        )

@@ -26,6 +26,10 @@ def known_events(definitions: Definitions) -> frozenset[str]:
 
     :param definitions: the declared types.
     """
+    return definitions.derived("events", lambda: _known(definitions))
+
+
+def _known(definitions: Definitions) -> frozenset[str]:
     names = {EVERY}
     for definition in definitions.types.values():
         names.add(definition.name)

@@ -113,6 +113,8 @@ class Machine:
     :param initial: the status of a new state, or several of which the first is the default.
     :param final: statuses that no transition but update and delete leaves, and that no rollback leaves.
     :param statuses: all statuses, where some occur in no transition.
+    :ivar lapses: which status an expired state counts as, by the status it is stored with.
+    :ivar pasts: the past tense of every transition.
     :raises ConfigurationError: when the parts contradict each other.
     """
 
@@ -133,6 +135,7 @@ class Machine:
         self._edges: dict[tuple[str, str], Transition] = {}
         for transition in self._transitions:
             self._compile(transition)
+        self.lapses = {source: target for source, name, target in self.edges() if name == EXPIRE}
         self.pasts = {t.name: t.past_tense for t in self._transitions} | _PASTS
 
     def _compile(self, transition: Transition) -> None:
@@ -192,11 +195,6 @@ class Machine:
     def edges(self) -> list[tuple[str, str, str]]:
         """Return every way as (source, transition, target), in the order of declaration."""
         return [(source, name, edge.target or source) for (source, name), edge in self._edges.items()]
-
-    @property
-    def lapses(self) -> dict[str, str]:
-        """Which status an expired state counts as, by the status it is stored with."""
-        return {source: target for source, name, target in self.edges() if name == EXPIRE}
 
     def check_transition(self, transition: str) -> None:
         """Refuse a name that no transition of this machine has.

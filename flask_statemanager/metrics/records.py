@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 logger = logging.getLogger("flask_statemanager.operations")
@@ -14,7 +15,7 @@ def log_operation(
     state_id: str | None = None,
     transition_type: str | None = None,
     duration_ms: float | None = None,
-    **fields: Any,
+    fields: Mapping[str, Any] | None = None,
 ) -> None:
     """Write one INFO record to the logger ``flask_statemanager.operations``; every field is an attribute of it too.
 
@@ -29,7 +30,7 @@ def log_operation(
         "state_id": state_id,
         "transition_type": transition_type,
         "duration_ms": duration_ms,
-        **fields,
+        **(fields or {}),
     }
     given = {name: value for name, value in known.items() if value is not None}
     text = " ".join(f"{name}={_shown(value)}" for name, value in given.items())

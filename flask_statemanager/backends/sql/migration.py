@@ -227,7 +227,7 @@ def _wrapped(backend: SqlBackend, connection: Connection, error: DBAPIError) -> 
     if isinstance(error.orig, Exception) and not error.connection_invalidated:
         driver = connection.connection.driver_connection
         found = dialect_of(backend.engine).wrapped(error.orig, driver, backend.tables.state.fullname)
-        if isinstance(found, StorageTimeout | StorageUnavailable):
+        if isinstance(found, StorageTimeout):
             return found
         return StorageError(f"The database refused the migration ({_words(error)}): nothing was changed.")
     return StorageUnavailable(f"The database went away ({_words(error)}): nothing was changed, try again.")

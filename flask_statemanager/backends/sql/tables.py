@@ -46,7 +46,7 @@ class Tables:
         return self.state, self.history, self.version
 
 
-class JSONB(postgresql.JSONB):  # type: ignore[type-arg,unused-ignore] - generic from SQLAlchemy 2.1 on
+class JSONB(postgresql.JSONB):  # type: ignore[type-arg,unused-ignore]  # generic from 2.1 on
     """PostgreSQL's jsonb, which names itself so that alembic can render it on other databases too.
 
     There alembic writes ``postgresql.JSONB(astext_type=Text())`` into a migration, where ``Text`` is not defined.

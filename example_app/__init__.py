@@ -1,0 +1,79 @@
+"""The Flask Credit System: an application that stands on Flask-StateManager, as its users write them.
+
+``python -m example_app`` runs it, ``flask --app example_app run`` too once the tables are there.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, Response
+
+from . import access, cli, errors, events, schemas, views
+from .extensions import cache, db, state_manager
+
+__all__ = ["create_app"]
+
+
+def create_app(config: Mapping[str, Any] | None = None) -> Flask:
+    """Make the application.
+
+    It runs on an SQLite file in its instance folder. ``CREDIT_DATABASE_URI`` puts it on another database,
+    ``CREDIT_REDIS_URL`` gives it a cache, ``CREDIT_SECRET_KEY`` and ``CREDIT_API_TOKEN`` fix what is otherwise made
+    anew with each start.
+
+    :param config: settings that go before all others; ``INSTANCE_PATH`` moves the instance folder.
+    :raises flask_statemanager.ConfigurationError: when the settings are unusable.
+    """
+    given = dict(config or {})
+    home = Path(given.pop("INSTANCE_PATH", Path(__file__).parent / "instance")).absolute()
+    app = Flask(__name__, instance_path=str(home))
+    app.config.from_mapping(_defaults(home))
+    app.config.from_mapping(given)
+    if app.config["SQLALCHEMY_DATABASE_URI"].startswith("sqlite"):
+        home.mkdir(parents=True, exist_ok=True)
+        # Readers and a writer at the same time: this database is the application's own.
+        app.config.setdefault("STATEMANAGER_SQLITE_WAL", True)
+    db.init_app(app)
+    cache.init_app(app, config=_cache_config(app.config["REDIS_URL"]))
+    state_manager.init_app(app)
+    errors.init_app(app)
+    access.init_app(app)
+    events.connect(app)
+    views.init_app(app)
+    app.cli.add_command(cli.credit)
+    app.after_request(_harden)
+    return app
+
+
+def _defaults(home: Path) -> dict[str, Any]:
+    environ = os.environ
+    return {
+        "SQLALCHEMY_DATABASE_URI": environ.get("CREDIT_DATABASE_URI") or f"sqlite:///{home / 'credit.sqlite'}",
+        "REDIS_URL": environ.get("CREDIT_REDIS_URL"),
+        "SECRET_KEY": environ.get("CREDIT_SECRET_KEY") or secrets.token_hex(32),
+        "API_TOKEN": environ.get("CREDIT_API_TOKEN") or secrets.token_urlsafe(24),
+        "SESSION_COOKIE_NAME": "credit_session",
+        "SESSION_COOKIE_SAMESITE": "Lax",
+        "DEMO": False,
+    }
+
+
+def _cache_config(redis_url: str | None) -> dict[str, Any]:
+    if redis_url is None:
+        return {"CACHE_TYPE": "SimpleCache"}
+    return {"CACHE_TYPE": "RedisCache", "CACHE_REDIS_URL": redis_url, "CACHE_KEY_PREFIX": "credit:"}
+
+
+def _harden(response: Response) -> Response:
+    """Let pages load nothing from elsewhere and stand in nobody's frame."""
+    response.headers.setdefault(
+        "Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'; form-action 'self'; base-uri 'none'"
+    )
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Referrer-Policy", "same-origin")
+    return response

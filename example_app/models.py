@@ -1,0 +1,112 @@
+"""The application's own tables. Where a thing stands in its life is not a column here: the state manager keeps it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+from sqlalchemy import DateTime, ForeignKey, String, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.types import TypeDecorator
+from werkzeug.security import check_password_hash, generate_password_hash
+
+from .clock import clock
+from .extensions import db
+
+Model: type[DeclarativeBase] = db.Model
+
+NO_PASSWORD = "!"
+"""In the place of a hash: nobody can log in."""
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC datetime on every database, SQLite included."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_result_value(self, value: datetime | None, dialect: object) -> datetime | None:
+        """Give the time zone back that SQLite drops.
+
+        :param value: what the driver gave.
+        :param dialect: the database's dialect.
+        """
+        if value is None:
+            return None
+        return value.replace(tzinfo=timezone.utc) if value.tzinfo is None else value.astimezone(timezone.utc)
+
+
+class Account(Model):
+    """Somebody who can log in and owns credits."""
+
+    __tablename__ = "account"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    login: Mapped[str] = mapped_column(String(80), unique=True)
+    display_name: Mapped[str] = mapped_column(String(120))
+    email: Mapped[str] = mapped_column(String(254), unique=True)
+    password_hash: Mapped[str] = mapped_column(String(255), default=NO_PASSWORD)
+    is_admin: Mapped[bool] = mapped_column(default=False)
+    balance: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now)
+
+    entries: Mapped[list[LedgerEntry]] = relationship(
+        back_populates="account", order_by="LedgerEntry.id.desc()", lazy="write_only"
+    )
+
+    @property
+    def state_id(self) -> str:
+        """The id of this account's user state."""
+        return f"user_{self.id}"
+
+    def set_password(self, password: str) -> None:
+        """Keep a salted hash of a password.
+
+        :param password: what the user types.
+        """
+        self.password_hash = generate_password_hash(password)
+
+    def has_password(self, password: str) -> bool:
+        """Tell whether a password is this account's.
+
+        :param password: what the user typed.
+        """
+        return self.password_hash != NO_PASSWORD and check_password_hash(self.password_hash, password)
+
+
+class CreditPackage(Model):
+    """So many credits for so much money."""
+
+    __tablename__ = "credit_package"
+
+    code: Mapped[str] = mapped_column(String(40), primary_key=True)
+    title: Mapped[str] = mapped_column(String(80))
+    credits: Mapped[int]
+    price_cents: Mapped[int]
+
+
+class LedgerEntry(Model):
+    """One movement of credits. The entries of an account add up to its balance."""
+
+    __tablename__ = "ledger_entry"
+    __table_args__ = (UniqueConstraint("reference", "kind"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("account.id"), index=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    reference: Mapped[str] = mapped_column(String(255))
+    amount: Mapped[int]
+    balance_after: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now)
+
+    account: Mapped[Account] = relationship(back_populates="entries")
+
+
+class Notice(Model):
+    """A message to a user; a real system would send it by e-mail."""
+
+    __tablename__ = "notice"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[str] = mapped_column(String(255), index=True)
+    text: Mapped[str] = mapped_column(String(500))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now)
