@@ -65,7 +65,7 @@ def _defaults(home: Path) -> dict[str, Any]:
 
 def _cache_config(redis_url: str | None) -> dict[str, Any]:
     if redis_url is None:
-        return {"CACHE_TYPE": "SimpleCache"}
+        return {"CACHE_TYPE": "NullCache", "CACHE_NO_NULL_WARNING": True}
     return {"CACHE_TYPE": "RedisCache", "CACHE_REDIS_URL": redis_url, "CACHE_KEY_PREFIX": "credit:"}
 
 

@@ -74,14 +74,16 @@ class World:
         self.publisher = Publisher()
         self.told: list[Change] = []
         self.publisher.subscribe("record", self.told.append)
-        self.bucket = Bucket(
-            BUCKET, Policy(10_000, lapse), backend, self.publisher, clock=self.clock, cache=cache
-        )
+        self.bucket = Bucket(BUCKET, Policy(10_000, lapse), backend, self.publisher, clock=self.clock, cache=cache)
 
     def write(self, name: str, decide: Decide, **options: Any) -> Record:
         record = self.bucket.write(name, decide, origin=ORIGIN, **options)
         assert record is not None
         return record
+
+    def session(self) -> Session:
+        assert isinstance(self.backend, SqlBackend)
+        return Session(self.backend.engine)
 
     @property
     def events(self) -> list[tuple[str, str, int]]:
@@ -555,7 +557,7 @@ def test_a_backend_that_cannot_join_says_so() -> None:
 
 
 def test_a_joined_write_is_told_after_the_owners_commit(joining: World) -> None:
-    with Session(joining.backend.engine) as session:  # type: ignore[attr-defined]
+    with joining.session() as session:
         joining.write("a", create("a"), session=session)
         assert joining.bucket.get("a", session=session) is not None
         assert joining.told == []
@@ -564,7 +566,7 @@ def test_a_joined_write_is_told_after_the_owners_commit(joining: World) -> None:
 
 
 def test_reads_and_writes_in_a_joining_block_share_its_transaction(joining: World) -> None:
-    with Session(joining.backend.engine) as session:  # type: ignore[attr-defined]
+    with joining.session() as session:
         with joining.bucket.joining(session):
             joining.write("a", create("a"))
             assert joining.bucket.get("a") is not None
@@ -574,15 +576,14 @@ def test_reads_and_writes_in_a_joining_block_share_its_transaction(joining: Worl
 
 
 def test_the_owner_may_commit_inside_a_joining_block_and_go_on(joining: World) -> None:
-    with Session(joining.backend.engine) as session:  # type: ignore[attr-defined]
-        with joining.bucket.joining(session):
-            joining.write("a", create("a"))
-            session.commit()
-            assert joining.events == [("create", "a", 1)]
-            joining.write("a", update())
-            session.rollback()
-            joining.write("b", create("b"))
-            session.commit()
+    with joining.session() as session, joining.bucket.joining(session):
+        joining.write("a", create("a"))
+        session.commit()
+        assert joining.events == [("create", "a", 1)]
+        joining.write("a", update())
+        session.rollback()
+        joining.write("b", create("b"))
+        session.commit()
     assert joining.events == joining.logged == [("create", "a", 1), ("create", "b", 1)]
 
 
@@ -592,11 +593,10 @@ def test_a_subscriber_may_write_when_the_owner_commits_inside_a_joining_block(jo
             joining.write("b", create("b"))
 
     joining.publisher.subscribe("react", react)
-    with Session(joining.backend.engine) as session:  # type: ignore[attr-defined]
-        with joining.bucket.joining(session):
-            joining.write("a", create("a"))
-            session.commit()
-            session.commit()
+    with joining.session() as session, joining.bucket.joining(session):
+        joining.write("a", create("a"))
+        session.commit()
+        session.commit()
     assert ("create", "b", 1) in joining.logged
     assert joining.events == joining.logged
 
@@ -607,7 +607,7 @@ def test_several_joined_changes_are_told_in_the_order_of_their_revisions_whateve
             joining.write("c", create("c"))
 
     joining.publisher.subscribe("react", react)
-    with Session(joining.backend.engine) as session:  # type: ignore[attr-defined]
+    with joining.session() as session:
         joining.write("a", create("a"), session=session)
         joining.write("b", create("b"), session=session)
         session.commit()
@@ -615,7 +615,7 @@ def test_several_joined_changes_are_told_in_the_order_of_their_revisions_whateve
 
 
 def test_a_refused_joined_write_leaves_the_transaction_usable(joining: World) -> None:
-    with Session(joining.backend.engine) as session:  # type: ignore[attr-defined]
+    with joining.session() as session:
         with pytest.raises(StateNotFound):
             joining.write("a", update(), session=session)
         joining.write("a", create("a"), session=session)
@@ -687,7 +687,7 @@ def test_writes_read_the_store_and_transactions_pass_the_cache_by(cached: World)
     cached.write("a", create("a"))
     cached.bucket.checks.append(lambda change: cached.bucket.get("a") and None)
     cached.write("a", update())
-    with Session(cached.backend.engine) as session:  # type: ignore[attr-defined]
+    with cached.session() as session:
         cached.bucket.get("a", session=session)
         with cached.bucket.joining(session):
             cached.bucket.get("a")
@@ -707,7 +707,7 @@ class Bare(Backend):
 
 
 def test_a_missing_power_is_named_together_with_who_needs_it() -> None:
-    with pytest.raises(ConfigurationError, match="The search page needs .* Searches, which the bare backend has not"):
+    with pytest.raises(ConfigurationError, match=r"The search page needs .* Searches, which the bare backend has not"):
         require(Bare(), Searches, "The search page")  # type: ignore[type-abstract]
 
 

@@ -163,7 +163,9 @@ def test_shared_lists_that_unfold_without_end_are_refused_in_bounded_work() -> N
     assert refused.value.value <= LIMIT + 10
 
 
-@pytest.mark.parametrize("value", ["x" * 2000, ["x"] * 1000, {str(n): n for n in range(1000)}, [{}] * 1000, [1.5] * 1000])
+@pytest.mark.parametrize(
+    "value", ["x" * 2000, ["x"] * 1000, {str(n): n for n in range(1000)}, [{}] * 1000, [1.5] * 1000]
+)
 def test_a_value_beyond_the_limit_is_refused(value: Any) -> None:
     assert same(clean(value, "data", LIMIT), value)
     with pytest.raises(LimitExceeded) as refused:
@@ -195,7 +197,7 @@ def test_a_clean_value_shares_nothing_with_the_callers() -> None:
 
 @pytest.mark.parametrize(
     ("value", "kind"),
-    [(1e16, int), (-1e16, int), (9.2e18, int), (2.0**63, float), (1e15, float), (1e308, float), (-0.0, float)],
+    [(1e16, int), (-1e16, int), (9.2e18, int), (-(2.0**63), int), (2.0**63, float), (1e15, float), (1e308, float)],
 )
 def test_a_whole_float_from_1e16_on_becomes_an_integer_where_64_bits_hold_it(value: float, kind: type) -> None:
     cleaned = clean(value, "data", LIMIT)
@@ -292,8 +294,12 @@ json_values = st.recursive(
     | st.integers(-(2**63), 2**63 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=8),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=4), inner),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=4), inner
+        )
+    ),
     max_leaves=12,
 )
 

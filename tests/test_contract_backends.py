@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import pytest
 from sqlalchemy import Engine, MetaData, create_engine
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sqlalchemy.pool import StaticPool
 
 from flask_statemanager.backends.memory import MemoryBackend
@@ -16,6 +16,7 @@ from flask_statemanager.backends.sql.backend import SqlBackend
 from flask_statemanager.backends.sql.engine import make_engine
 from flask_statemanager.backends.sql.tables import declare
 from flask_statemanager.core.ports import Backend
+from flask_statemanager.errors import ConfigurationError
 from flask_statemanager.testing.contract import (
     BackendContract,
     CountContract,
@@ -23,7 +24,9 @@ from flask_statemanager.testing.contract import (
     HistoryContract,
     JoinContract,
     SearchContract,
+    Store,
 )
+from flask_statemanager.testing.contract.joining import Joins
 
 READING = {"KeepsHistory", "Searches", "Counts", "Expires"}
 
@@ -60,6 +63,26 @@ class SqlContract(HistoryContract, SearchContract, CountContract, ExpiryContract
     def session(self, engine: Engine) -> Iterator[Session]:
         with Session(engine) as session:
             yield session
+
+    def test_a_session_of_another_database_is_refused(self, backend: Backend) -> None:
+        elsewhere = make_engine("sqlite://")
+        with Session(elsewhere) as session, pytest.raises(ConfigurationError, match="another database"):
+            Joins(backend, session).create("a")
+        elsewhere.dispose()
+
+    def test_a_session_on_another_engine_of_the_same_pool_is_welcome(self, backend: Backend, engine: Engine) -> None:
+        with Session(engine.execution_options(logging_token="mine")) as session:
+            Joins(backend, session).create("a")
+            session.commit()
+        assert Store(backend).read("a") is not None
+
+    def test_a_scoped_session_is_the_session_behind_it(self, backend: Backend, engine: Engine) -> None:
+        scoped = scoped_session(sessionmaker(engine))
+        joins = Joins(backend, scoped)
+        joins.create("a")
+        scoped.commit()
+        scoped.remove()
+        assert joins.told == ["a"]
 
 
 class TestSqliteFile(SqlContract):

@@ -37,8 +37,9 @@ def test_an_id_of_the_allowed_characters_is_taken_as_it_is(value: str) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        "", "/", "/a", "a/", "a//b", ".", "..", "a/./b", "a/../b", "../a", "a/..", "x" * (MAX_ID + 1), "a b", "a\n", "\n",
-        "ä", "a\x00", "\ud800", "a%2Fb", "a?b", "a#b", "a\\b", "a*b", "\uff41", "\u0661", None, 1, True, b"a", ["a"], Kind.USER,
+        "", "/", "/a", "a/", "a//b", ".", "..", "a/./b", "a/../b", "../a", "a/..", "x" * (MAX_ID + 1), "a b",
+        "a\n", "\n", "ä", "a\x00", "\ud800", "a%2Fb", "a?b", "a#b", "a\\b", "a*b", "\uff41", "\u0661", None, 1, True,
+        b"a", ["a"], Kind.USER,
     ],
 )  # fmt: skip
 def test_any_other_id_is_refused_with_the_rule(value: Any) -> None:
@@ -66,7 +67,9 @@ def test_a_word_is_a_letter_and_up_to_62_more(value: Any) -> None:
     assert check_word(value, "type") == getattr(value, "value", value)
 
 
-@pytest.mark.parametrize("value", ["", "1a", "_a", "-a", "a b", "a\n", "ä", "x" * 64, "a.b", None, 1, Kind.NUMBER, b"a"])
+@pytest.mark.parametrize(
+    "value", ["", "1a", "_a", "-a", "a b", "a\n", "ä", "x" * 64, "a.b", None, 1, Kind.NUMBER, b"a"]
+)
 def test_any_other_word_is_refused_under_the_name_of_its_field(value: Any) -> None:
     with pytest.raises(StateValidationError) as refused:
         check_word(value, "transition")

@@ -80,8 +80,8 @@ def test_a_path_that_is_no_text_is_refused(name: Any) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "", "status", "type", "data", "metadata", "data.", "data..a", "data.a.", ".data.a", "Data.a", "owner.x", "data__eq",
-        'data.a"b', "data.a\\b", "data.a\nb", "data.a\x00b", "data.a\x1fb", "data.\ud800",
+        "", "status", "type", "data", "metadata", "data.", "data..a", "data.a.", ".data.a", "Data.a", "owner.x",
+        "data__eq", 'data.a"b', "data.a\\b", "data.a\nb", "data.a\x00b", "data.a\x1fb", "data.\ud800",
     ],
 )  # fmt: skip
 def test_an_unusable_path_is_refused_under_its_own_name(name: str) -> None:
@@ -102,7 +102,11 @@ def test_an_unknown_operator_is_refused_with_the_known_ones(name: str) -> None:
         *(("data.a__startswith", value) for value in (None, 1, True, ["a"])),
         *(("data.a__exists", value) for value in (None, 1, 0, "true", [])),
         *(("data.a__in", value) for value in (None, 1, "abc", {"a": 1}, [[1]], [{}], [b""], [2**63], [math.nan])),
-        *((f"data.a{operator}", value) for operator in ("", "__ne", "__contains") for value in ([], {}, b"", 1j, START)),
+        *(
+            (f"data.a{operator}", value)
+            for operator in ("", "__ne", "__contains")
+            for value in ([], {}, b"", 1j, START)
+        ),
         *(("data.a", value) for value in (math.nan, math.inf, 2**63, -(2**63) - 1, "\x00", "\ud800")),
     ],
 )
@@ -125,7 +129,9 @@ def test_the_default_order_is_creation() -> None:
     assert parse_order(None) == Order("created_at")
 
 
-@pytest.mark.parametrize("order", ["", "-", "--version", "+version", "name", "data.a", "version ", "VERSION", 1, True, b"version"])
+@pytest.mark.parametrize(
+    "order", ["", "-", "--version", "+version", "name", "data.a", "version ", "VERSION", 1, True, b"version"]
+)
 def test_any_other_order_is_refused_with_the_known_ones(order: Any) -> None:
     with pytest.raises(StateValidationError) as refused:
         parse_order(order)

@@ -96,11 +96,14 @@ class _Cleaner:
         self.spend(3)
         if not isfinite(value):
             raise _refused(path, "NaN and infinity are not JSON: store null or text.")
-        return _settled(value)
+        return settled(value)
 
 
-def _settled(value: float) -> int | float:
-    """Write a large whole float as the integer it is, where 64 bits hold it."""
+def settled(value: float) -> int | float:
+    """Return a large whole float as the integer it is, where 64 bits hold it; it is stored so.
+
+    :param value: a finite float.
+    """
     return int(value) if _WHOLE_FLOAT <= abs(value) < 2.0**63 else value
 
 
@@ -166,7 +169,7 @@ def _integer(text: str) -> int | float:
 
 
 def _float(text: str) -> int | float:
-    return _settled(float(text))
+    return settled(float(text))
 
 
 def same(left: JSON, right: JSON) -> bool:

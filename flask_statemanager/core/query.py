@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import StateValidationError
 from .clock import from_iso, iso
-from .codec import text_problem
+from .codec import settled, text_problem
 from .record import JSON, Key, Record
 
 OPERATORS = ("eq", "ne", "gt", "gte", "lt", "lte", "in", "contains", "startswith", "exists")
@@ -29,6 +29,7 @@ _OPERANDS: dict[str, tuple[Any, str]] = {
     "startswith": (str, "takes text."),
     **dict.fromkeys(("gt", "gte", "lt", "lte"), _ORDERED),
 }
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 _UNADDRESSABLE = frozenset('"\\') | frozenset(map(chr, range(32)))
 
 
@@ -188,7 +189,7 @@ def _scalar(name: str, value: Any) -> JSON:
             raise _bad(name, "The integer has more than 64 bits, and so matches nothing.")
         return int(value)
     if isinstance(value, float) and isfinite(value):
-        return float(value)
+        return settled(float(value))
     raise _bad(name, "Compare with text, a finite number, true, false or null; reach into objects with a longer path.")
 
 
@@ -237,7 +238,7 @@ def parse_cursor(cursor: str, order: Order) -> tuple[datetime | str | int, str]:
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         position = _position(json.loads(base64.urlsafe_b64decode(padded.encode("ascii"))), order)
-    except (ValueError, TypeError, AttributeError, binascii.Error, UnicodeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise StateValidationError(
             {"after": ["Not a cursor of this search: pass the 'next' of the page before, with the same order."]}
         ) from error
@@ -247,10 +248,11 @@ def parse_cursor(cursor: str, order: Order) -> tuple[datetime | str | int, str]:
 def _position(parts: JSON, order: Order) -> tuple[datetime | str | int, str]:
     by, descending, shown, name = parts
     timed = by in ("created_at", "updated_at")
-    value = from_iso(shown) if timed else shown
+    value = from_iso(shown) if timed and _MOMENT.fullmatch(shown) else shown
     wanted = datetime if timed else str if by == "state_id" else int
     if (by, descending) != (order.by, order.descending) or not isinstance(name, str) or type(value) is not wanted:
         raise ValueError("This is the cursor of another search.")
-    if text_problem(name) or (isinstance(value, int) and not -(2**63) <= value < 2**63):
+    unusable = text_problem(name) or (isinstance(value, str) and text_problem(value))
+    if unusable or (isinstance(value, int) and not -(2**63) <= value < 2**63):
         raise ValueError("This cursor was not made here.")
     return value, name

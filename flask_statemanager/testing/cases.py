@@ -1,4 +1,4 @@
-"""The table of filter cases: documents, filters, and which documents each filter finds. One meaning on every backend."""
+"""The table of filter cases: documents, filters, and which documents each filter finds, on every backend alike."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ _RAW: dict[str, JSONObject] = {
     "minus": {"v": -2},
     "big": {"v": 2**63 - 1},
     "big_less": {"v": 2**63 - 2},
+    "smallest": {"v": -(2.0**63)},
     "double": {"v": 2**53 + 1},
     "whole": {"v": 1.2345678901234567e18},
     "huge": {"v": 1e308},
@@ -58,7 +59,20 @@ DOCUMENTS: dict[str, JSONObject] = {name: clean(document, "data", 100_000) for n
 """The data of each document; every JSON type under the one name ``v``."""
 
 _TEXTS = ("empty", "text_one", "text_true", "text_null", "upper", "lower", "umlaut", "bmp", "emoji", "percent", "quote")
-_NUMBERS = ("zero", "one", "one_float", "half", "minus", "big", "big_less", "double", "whole", "huge", "tiny")
+_NUMBERS = (
+    "zero",
+    "one",
+    "one_float",
+    "half",
+    "minus",
+    "smallest",
+    "big",
+    "big_less",
+    "double",
+    "whole",
+    "huge",
+    "tiny",
+)
 _ABOVE_ONE = "big big_less double whole huge"
 _UNLIKE_TEXT = "null true false zero one list object missing"
 
@@ -78,6 +92,8 @@ _EQUALITY = [
     Case({"data.v": 1.0}, "one one_float"),
     Case({"data.v": 0.5}, "half"),
     Case({"data.v": 2**63 - 1}, "big"),
+    Case({"data.v": -(2**63)}, "smallest"),
+    Case({"data.v": -(2.0**63)}, "smallest"),
     Case({"data.v": 2**53}, ""),
     Case({"data.v": 2.0**53}, ""),
     Case({"data.v": 2**53 + 1}, "double"),
@@ -110,9 +126,11 @@ _ORDER = [
     Case({"data.v__gt": 1}, _ABOVE_ONE),
     Case({"data.v__gte": 1}, f"one one_float {_ABOVE_ONE}"),
     Case({"data.v__gte": 1.0}, f"one one_float {_ABOVE_ONE}"),
-    Case({"data.v__lt": 0}, "minus"),
-    Case({"data.v__lt": 0.5}, "zero minus tiny"),
-    Case({"data.v__lte": 0.5}, "zero half minus tiny"),
+    Case({"data.v__lt": 0}, "minus smallest"),
+    Case({"data.v__lte": -(2**63)}, "smallest"),
+    Case({"data.v__lt": -(2**63) + 1}, "smallest"),
+    Case({"data.v__lt": 0.5}, "zero minus smallest tiny"),
+    Case({"data.v__lte": 0.5}, "zero half minus smallest tiny"),
     Case({"data.v__gt": 2**63 - 2}, "big huge"),
     Case({"data.v__gt": 2**53}, "big big_less double whole huge"),
     Case({"data.v__gte": 1.2345678901234567e18}, "big big_less whole huge"),

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, SessionTransaction, scoped_session
 
 from ...core.ports import Act, Unit, settle
 from ...errors import ConfigurationError
-from .connection import SqlUnit
+from .connection import SqlUnit, in_memory
 from .dialects import Dialect
 
 _INFO = "flask_statemanager.announcements"
@@ -116,7 +116,8 @@ class JoinedUnit(SqlUnit):
         :raises StorageError: when the database fails.
         """
         found = self._session.connection(bind_arguments={"clause": self._clause})
-        if found.engine.url != self.dialect.engine.url:
+        same = found.engine.pool is self.dialect.engine.pool
+        if not same and (in_memory(self.dialect) or found.engine.url != self.dialect.engine.url):
             raise ConfigurationError(
                 "session= is bound to another database than the one that keeps the states: "
                 "use a session of that database, or STATEMANAGER_BIND_KEY to put the states beside your tables."

@@ -142,8 +142,14 @@ class Statements:
             xid = cast(cast(func.pg_current_xact_id(), Text), table.c.xid.type)
             number = func.nextval(func.pg_get_serial_sequence(table.fullname, "revision"))
             values |= {"xid": xid, "revision": case((func.pg_current_xact_id().is_not(None), number))}
+        # Only if the version before is the stored one: a log entry must never stand without its state.
+        state = self.tables.state.c
+        here = and_(state.bucket == bindparam("k_bucket"), state.name == bindparam("k_name"))
+        stored = func.coalesce(select(state.version).where(here).scalar_subquery(), 0)
+        row = select(*values.values()).where(stored == bindparam("k_version"))
+        appended = insert(table).from_select(list(values), row, include_defaults=False)
         unique = ["bucket", "name", "version"]
-        return insert(table).values(values).on_conflict_do_nothing(index_elements=unique).returning(table.c.revision)
+        return appended.on_conflict_do_nothing(index_elements=unique).returning(table.c.revision)
 
     # -- rows ------------------------------------------------------------------------------------------------------
 
@@ -187,6 +193,8 @@ class Statements:
         values = {name: state[name] for name in RECORD_FIELDS if name not in ("status", "revision", "updated_at")}
         values |= {name: getattr(change.origin, name) for name in ORIGIN_FIELDS}
         return values | {
+            **self.key_values(change.key),
+            "k_version": change.version - 1,
             "event": change.event,
             "from_status": None if change.before is None else change.before.status,
             "to_status": change.after.status,

@@ -98,7 +98,9 @@ class SearchContract:
         """Data and metadata are searched alike."""
         changes = (new_record(name, metadata=document) for name, document in DOCUMENTS.items())
         store.apply(*(change_of(None, record, "create") for record in changes))
-        swapped = [Case(_on_metadata(case.filters), case.found) for case in FILTER_CASES if "metadata" not in str(case)]
+        swapped = [
+            Case(_on_metadata(case.filters), case.found) for case in FILTER_CASES if "metadata" not in str(case.filters)
+        ]
         wrong = [(case, found) for case in swapped if (found := finder.by(case.filters)) != _sorted(case.found)]
         assert wrong == []
 

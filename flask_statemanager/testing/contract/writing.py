@@ -24,6 +24,10 @@ class _Failed(Exception):
     """What a test raises inside a unit."""
 
 
+def _fail() -> None:
+    raise _Failed
+
+
 class WritingContract:
     """One version after another, all or nothing."""
 
@@ -157,7 +161,7 @@ class WritingContract:
                 backend.apply(unit, second)
                 backend.apply(unit, change_of(second.after, replace(second.after, data={"n": 3}), "update"))
                 backend.apply(unit, change_of(None, new_record("b"), "create"))
-                raise _Failed
+                _fail()
 
         with pytest.raises(_Failed):
             fail()
@@ -173,7 +177,7 @@ class WritingContract:
         def fail() -> None:
             with backend.writing() as unit:
                 backend.apply(unit, change_of(None, new_record("b"), "create"))
-                raise _Failed
+                _fail()
 
         with pytest.raises(_Failed):
             fail()
@@ -193,6 +197,25 @@ class WritingContract:
             assert seen == []
         assert seen == [("first", True), ("second", True)]
 
+    def test_what_acts_return_is_done_once_behind_all_of_them(self, backend: Backend) -> None:
+        """So that everything is lined up before anything is told."""
+        seen: list[str] = []
+
+        def ending() -> None:
+            seen.append("ending")
+
+        def act(name: str) -> Callable[[], Callable[[], None]]:
+            def run() -> Callable[[], None]:
+                seen.append(name)
+                return ending
+
+            return run
+
+        with backend.writing() as unit:
+            unit.after_commit(act("first"))
+            unit.after_commit(act("second"))
+        assert seen == ["first", "second", "ending"]
+
     def test_an_act_may_write(self, backend: Backend, store: Store) -> None:
         """After the commit the backend is free again."""
         with backend.writing() as unit:
@@ -207,7 +230,7 @@ class WritingContract:
         def fail() -> None:
             with backend.writing() as unit:
                 unit.after_commit(lambda: seen.append("told"))
-                raise _Failed
+                _fail()
 
         with pytest.raises(_Failed):
             fail()

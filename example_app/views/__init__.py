@@ -1,0 +1,18 @@
+"""The pages and the JSON endpoints, a blueprint each."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from . import api, auth, dashboard, features, machines, purchases, sessions, states, subscriptions, users
+from .presentation import add_filters
+
+
+def init_app(app: Flask) -> None:
+    """Put all pages into an app.
+
+    :param app: the app.
+    """
+    for module in (api, auth, dashboard, features, machines, purchases, sessions, states, subscriptions, users):
+        app.register_blueprint(module.blueprint)
+    add_filters(app)
