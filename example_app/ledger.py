@@ -41,5 +41,4 @@ def book(account_id: int, amount: int, kind: str, reference: str) -> int:
         raise NotEnoughCreditsError(f"the {kind} of {-amount} credits")
     entry = LedgerEntry(account_id=account_id, kind=kind, reference=reference, amount=amount, balance_after=balance)
     db.session.add(entry)
-    db.session.flush()
     return int(balance)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from redis import Redis
+from sqlalchemy import MetaData, create_engine
 
 from flask_statemanager import (
     LimitExceeded,
@@ -23,6 +24,9 @@ from flask_statemanager import (
     StorageTimeout,
     StorageUnavailable,
 )
+from flask_statemanager.backends.registry import backend_of_manager
+from flask_statemanager.backends.sql.backend import SqlBackend
+from flask_statemanager.backends.sql.tables import declare
 from flask_statemanager.testing.capture import Captured
 from tests.servers.postgres_server import PostgresServer
 from tests.worlds import World, build, entered
@@ -57,7 +61,7 @@ NOT_JSON: dict[str, Any] = {
     "a datetime": datetime(2026, 1, 1),  # noqa: DTZ001
     "an object": object(),
     "a number as name": {1: 2},
-    "too deep": [[[[[]]]]] and eval("[" * 101 + "]" * 101),  # noqa: S307, SIM223
+    "too deep": [[[[[]]]]] and eval("[" * 101 + "]" * 101),  # noqa: S307
     "too large": "x" * 2**20,
 }
 
@@ -252,11 +256,10 @@ def test_a_statement_that_postgresql_cancels_is_a_timeout(postgres_world: World)
 def test_an_unreachable_server_is_named_and_not_waited_for() -> None:
     uri = "postgresql+psycopg://nobody@127.0.0.1:1/none?connect_timeout=2"
     with pytest.raises(StorageUnavailable, match="cannot be reached"):
-        from flask_statemanager.backends.registry import backend_of_manager
-
-        backend = backend_of_manager(uri)
-        with backend.reading():
-            pass
+        backend_of_manager(uri)
+    backend = SqlBackend(create_engine(uri), declare(MetaData()))
+    with pytest.raises(StorageUnavailable, match="cannot be reached"), backend.reading():
+        pass
 
 
 def test_a_broken_file_is_an_error_of_ours(tmp_path: Path) -> None:

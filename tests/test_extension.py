@@ -16,6 +16,7 @@ from sqlalchemy import create_engine, inspect
 from werkzeug.exceptions import NotFound
 
 from flask_statemanager import ConfigurationError, StateManager, StateNotFound, StorageError, StorageUnavailable
+from flask_statemanager.backends.sql.dialects import dialect_of
 from flask_statemanager.config import Settings
 from flask_statemanager.globals import current_runtime
 from tests.worlds import World
@@ -232,8 +233,6 @@ def test_a_database_of_another_kind_or_an_unusable_url_is_refused() -> None:
             StateManager().init_app(app)
     StateManager.reset_instance()
     with pytest.raises(ConfigurationError, match="not supported"):
-        from flask_statemanager.backends.sql.dialects import dialect_of
-
         dialect_of(SimpleNamespace(dialect=SimpleNamespace(name="oracle")))  # type: ignore[arg-type]
 
 
@@ -310,7 +309,11 @@ def test_health_is_unhealthy_without_tables(tmp_path: Path) -> None:
 def test_an_operation_is_logged_with_its_fields(world: World, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "flask_statemanager.operations"):
         world.states.log_state_operation(
-            operation="state_update", state_id="u1", transition_type="activate", duration_ms=45, fields={"name": "a\nb c"}
+            operation="state_update",
+            state_id="u1",
+            transition_type="activate",
+            duration_ms=45,
+            fields={"name": "a\nb c"},
         )
     record: Any = caplog.records[-1]
     assert (record.operation, record.state_id, record.transition_type, record.duration_ms) == (
@@ -320,7 +323,10 @@ def test_an_operation_is_logged_with_its_fields(world: World, caplog: pytest.Log
         45,
     )
     assert record.state_name == "a\nb c"
-    assert record.getMessage() == "operation=state_update state_id=u1 transition_type=activate duration_ms=45 name='a\\nb c'"
+    assert (
+        record.getMessage()
+        == "operation=state_update state_id=u1 transition_type=activate duration_ms=45 name='a\\nb c'"
+    )
 
 
 def test_managers_shape_a_manager_without_an_app(tmp_path: Path, redis_url: str) -> None:

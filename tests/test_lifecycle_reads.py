@@ -18,7 +18,9 @@ def fill(world: World, count: int) -> list[str]:
     names = []
     for number in range(count):
         world.clock.advance(number % 3 == 0)
-        names.append(world.states.register_state(f"u{number:03}", "user", {"n": number, "even": number % 2 == 0}).state_id)
+        names.append(
+            world.states.register_state(f"u{number:03}", "user", {"n": number, "even": number % 2 == 0}).state_id
+        )
     return names
 
 

@@ -133,7 +133,13 @@ def test_the_default_machine_allows_these_ways(world: World, path: list[str], st
 
 @pytest.mark.parametrize(
     ("path", "refused"),
-    [([], "resume"), (["activate"], "activate"), (["activate"], "resume"), (["suspend"], "suspend"), (["expire"], "suspend")],
+    [
+        ([], "resume"),
+        (["activate"], "activate"),
+        (["activate"], "resume"),
+        (["suspend"], "suspend"),
+        (["expire"], "suspend"),
+    ],
 )
 def test_the_default_machine_refuses_these_ways(world: World, path: list[str], refused: str) -> None:
     world.states.register_state("u1", "user")
@@ -371,7 +377,13 @@ def test_a_rollback_appends_the_old_content_and_keeps_owner_and_expiry(world: Wo
     state = {"name": "second", "data": {"a": 2}, "metadata": {"m": None}}
     world.states.update_state("u1", state, "suspend", owner="o", ttl=1000)
     back = world.states.rollback_state("u1", to_version=1, reason="mistake")
-    assert (back.version, back.name, back.data, back.metadata, back.status) == (3, "first", {"a": 1}, {"m": 1}, "created")
+    assert (back.version, back.name, back.data, back.metadata, back.status) == (
+        3,
+        "first",
+        {"a": 1},
+        {"m": 1},
+        "created",
+    )
     assert (back.owner, back.expires_at) == ("o", "2026-01-01T12:17:00.000000Z")
     assert world.states.rollback_state("u1", to_version=2).status == "suspended"
     assert world.states.rollback_state("u1", at=moment).data == {"a": 1}

@@ -32,7 +32,7 @@ def test_each_verb_sends_no_more_statements_than_it_needs(sql_world: World, coun
     assert counted(lambda: states.get_state("u1")) == 1
     assert counted(lambda: states.get_state("u1", at=1)) == 1
     assert counted(lambda: states.get_state_history("u1")) == 1
-    assert counted(lambda: states.get_recent_changes()) == 1
+    assert counted(states.get_recent_changes) == 1
     assert counted(lambda: bool(states.search_states("user"))) == 1
     assert counted(lambda: states.search_states("user").page(10)) == 1
     assert counted(lambda: states.search_states("user").count()) == 1

@@ -20,6 +20,8 @@ from .people import BROWSERS, SUSPICIONS, person
 Act = Callable[[], None]
 
 CARDS = ("4242",) * 16 + ("0002", "9995", "0341")
+WEIGHTS = (55, 30, 12, 3)
+"""How often each package is bought."""
 PLANS = ("basic", "basic", "basic", "pro", "pro", "team")
 
 
@@ -121,11 +123,11 @@ class Life:
             session_id = f"session_{self.rng.getrandbits(96):024x}"
             logins.begin(self.account, address=address, agent=self.rng.choice(BROWSERS), session_id=session_id)
         try:
-            book(self.account.id, -self.rng.randrange(5, 60), "usage", f"usage_{self.rng.getrandbits(48):012x}")
+            book(self.account.id, -self.rng.randrange(10, 120), "usage", f"usage_{self.rng.getrandbits(48):012x}")
         except NotEnoughCreditsError:
             if self.bought:
                 self.agenda.later(self.buy, days=self.rng.uniform(0, 4))
-        self.agenda.later(self.visit, days=self.rng.expovariate(1 / 6))
+        self.agenda.later(self.visit, days=self.rng.expovariate(1 / 12))
 
     def buy(self) -> None:
         """Buy a package, and perhaps regret it, subscribe, or buy again."""
@@ -135,7 +137,7 @@ class Life:
         card = self.rng.choice(CARDS)
         purchase = purchases.open_purchase(
             self.account,
-            self.rng.choice(self.packages),
+            self.rng.choices(self.packages, WEIGHTS)[0],
             card,
             purchase_id=f"pay_{clock.now():%Y%m%d}_{self.rng.getrandbits(32):08x}",
             actor=self.login,

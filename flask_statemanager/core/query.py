@@ -247,12 +247,12 @@ def parse_cursor(cursor: str, order: Order) -> tuple[datetime | str | int, str]:
 
 def _position(parts: JSON, order: Order) -> tuple[datetime | str | int, str]:
     by, descending, shown, name = parts
-    timed = by in ("created_at", "updated_at")
-    value = from_iso(shown) if timed and _MOMENT.fullmatch(shown) else shown
-    wanted = datetime if timed else str if by == "state_id" else int
-    if (by, descending) != (order.by, order.descending) or not isinstance(name, str) or type(value) is not wanted:
+    if (by, descending) != (order.by, order.descending) or not isinstance(name, str) or text_problem(name):
         raise ValueError("This is the cursor of another search.")
-    unusable = text_problem(name) or (isinstance(value, str) and text_problem(value))
-    if unusable or (isinstance(value, int) and not -(2**63) <= value < 2**63):
-        raise ValueError("This cursor was not made here.")
-    return value, name
+    if order.by in ("created_at", "updated_at") and _MOMENT.fullmatch(shown):
+        return from_iso(shown), name
+    if order.by == "state_id" and isinstance(shown, str) and not text_problem(shown):
+        return shown, name
+    if order.by in ("version", "revision") and type(shown) is int and 0 <= shown < 2**63:
+        return shown, name
+    raise ValueError("This cursor was not made here.")
