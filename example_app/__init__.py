@@ -13,7 +13,8 @@ from typing import Any
 
 from flask import Flask, Response
 
-from . import access, cli, errors, events, schemas, views
+from . import access, cli, errors, events, views
+from . import schemas as schemas
 from .extensions import cache, db, state_manager
 
 __all__ = ["create_app"]

@@ -44,7 +44,7 @@ def prepare(app: Flask, users: int = 300) -> None:
     :param users: how many users the sample has.
     :raises flask_statemanager.StateManagerError: when the database cannot be used.
     """
-    commands = FlaskGroup(create_app=lambda: app)
+    commands = FlaskGroup(create_app=lambda: app, load_dotenv=False)
     commands.main(["state", "db", "upgrade"], prog_name="flask", standalone_mode=False)
     with app.app_context():
         db.create_all()
@@ -63,7 +63,12 @@ def announce(app: Flask, port: int) -> None:
     click.echo(f"\nThe Credit System runs on {root}/   (stop it with Ctrl+C)\n")
     for login, (name, password) in LOGINS.items():
         click.echo(f"  log in as    {login:<6} {password:<14} {name}")
-    for title, path in (("dashboard", "/"), ("users", "/users/"), ("purchases", "/purchases/"), ("machines", "/machines/")):
+    for title, path in (
+        ("dashboard", "/"),
+        ("users", "/users/"),
+        ("purchases", "/purchases/"),
+        ("machines", "/machines/"),
+    ):
         click.echo(f"  {title:<12} {root}{path}")
     click.echo(f"  API          curl -H 'Authorization: Bearer {app.config['API_TOKEN']}' {root}/api/users")
     click.echo(f"  health       curl {root}/api/health\n")

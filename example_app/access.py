@@ -41,7 +41,7 @@ def log_in(login: str, password: str) -> Account | None:
     :returns: the account, or None when they do not fit or the user is suspended.
     :raises StateManagerError: when the session cannot be written.
     """
-    account = db.session.scalar(select(Account).where(Account.login == login))
+    account: Account | None = db.session.scalar(select(Account).where(Account.login == login))
     if account is None or not account.has_password(password) or _user(account) is None:
         return None
     with unit_of_work():

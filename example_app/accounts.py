@@ -12,7 +12,7 @@ from flask_statemanager import State, StateType, StateValidationError
 
 from .clock import timestamp
 from .extensions import db, state_manager
-from .models import NO_PASSWORD, Account
+from .models import LOCKED, Account
 
 VERIFY_WITHIN = 3 * 24 * 3600
 """Seconds that a verification link is good for."""
@@ -31,9 +31,11 @@ def register(
     :param admin: whether the user may operate the system.
     :raises StateValidationError: when login or address are taken, or the data is unusable.
     """
-    if not login.strip() or db.session.scalar(select(Account).where(or_(Account.login == login, Account.email == email))):
+    if not login.strip() or db.session.scalar(
+        select(Account).where(or_(Account.login == login, Account.email == email))
+    ):
         raise StateValidationError({"login": ["The login is empty, or login or e-mail are taken: choose others."]})
-    account = Account(login=login, email=email, display_name=display_name, password_hash=NO_PASSWORD, is_admin=admin)
+    account = Account(login=login, email=email, display_name=display_name, password_hash=LOCKED, is_admin=admin)
     if password is not None:
         account.set_password(password)
     db.session.add(account)

@@ -31,6 +31,8 @@ def apply(state: State, name: str, *, reason: str | None = None, expect: int | N
     if state.type == StateType.SUBSCRIPTION.value and name in PAID:
         with unit_of_work():
             return subscriptions.pay(state, name, reason=reason, expect=expect)
+    if name == "miss_payment":
+        return subscriptions.miss(state, reason=reason, expect=expect)
     return state_manager.update_state(state.state_id, transition=name, reason=reason, expect=expect)
 
 

@@ -82,9 +82,13 @@ class _FormReader(HTMLParser):
         found = {name: value or "" for name, value in attrs}
         if tag == "form":
             self.forms.append(Form(urljoin(self.url, found.get("action", "")), {}, []))
-        elif self.forms and tag == "input" and found.get("type") == "hidden":
+        elif self.forms:
+            self._take(tag, found)
+
+    def _take(self, tag: str, found: dict[str, str]) -> None:
+        if tag == "input" and found.get("type") == "hidden":
             self.forms[-1].fields[found["name"]] = found.get("value", "")
-        elif self.forms and tag == "button" and "value" in found and "disabled" not in found:
+        elif tag == "button" and "value" in found and "disabled" not in found:
             self.forms[-1].buttons.append(found["value"])
 
 
@@ -106,7 +110,7 @@ class Browser:
 
         :param path: its path, or whole address.
         """
-        return self._open(Request(urljoin(self.root, path), headers=self._headers))
+        return self._open(path)
 
     def send(self, form: Form, **fields: str) -> Page:
         """Send a form.
@@ -115,7 +119,7 @@ class Browser:
         :param fields: what was typed in, and the button's name and value.
         """
         body = urlencode({**form.fields, **fields}).encode()
-        return self._open(Request(form.action, data=body, headers={**self._headers, "Referer": self.root}))
+        return self._open(form.action, body, {"Referer": self.root})
 
     def call(self, method: str, path: str, body: dict[str, Any]) -> Page:
         """Send JSON.
@@ -124,10 +128,15 @@ class Browser:
         :param path: where to.
         :param body: the object to send.
         """
-        headers = {**self._headers, "Content-Type": "application/json"}
-        return self._open(Request(urljoin(self.root, path), json.dumps(body).encode(), headers, method=method))
+        return self._open(path, json.dumps(body).encode(), {"Content-Type": "application/json"}, method)
 
-    def _open(self, request: Request) -> Page:
+    def _open(
+        self, path: str, body: bytes | None = None, headers: dict[str, str] | None = None, method: str | None = None
+    ) -> Page:
+        url = urljoin(self.root, path)
+        if not url.startswith(self.root):
+            raise LookupError(f"{url} is not on {self.root}")
+        request = Request(url, body, {**self._headers, **(headers or {})}, method=method)  # noqa: S310 - ours, see above
         try:
             with self._opener.open(request, timeout=TIMEOUT) as answer:
                 return Page(answer.status, answer.url, answer.read().decode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import threading
 from collections.abc import Callable, Mapping
 
@@ -52,6 +53,7 @@ class Walk:
         self.program = Browser(root, token)
         self.logins = logins
         self.newcomer = ""
+        self.password = secrets.token_urlsafe(12)
 
     def all(self) -> int:
         """Take every step; one that fails does not keep the others from being taken.
@@ -94,7 +96,7 @@ class Walk:
     def log_in(self) -> str:
         """Customer and operator log in, a wrong password does not."""
         form = expect(self.visitor.get("login"), 200).form("/login")
-        expect(self.visitor.send(form, login="admin", password="wrong"), 401)
+        expect(self.visitor.send(form, login="admin", password=self.password), 401)
         for login, browser in (("demo", self.customer), ("admin", self.operator)):
             page = browser.send(browser.get("login").form("/login"), login=login, password=self.logins[login][1])
             require(self.logins[login][0] in expect(page, 200).words, f"{login} sees {page.words[:100]}")
@@ -104,7 +106,7 @@ class Walk:
         """Somebody registers and verifies the address."""
         fields = {"login": "newcomer", "email": "newcomer@example.com", "display_name": "Nora Newcomer"}
         form = self.visitor.get("register").form("/register")
-        page = expect(self.visitor.send(form, password="a-good-password", **fields), 200)
+        page = expect(self.visitor.send(form, password=self.password, **fields), 200)
         link = re.search(r'id="verify" href="([^"]+)"', page.text)
         require(link is not None, "no verification link")
         assert link is not None
@@ -117,9 +119,8 @@ class Walk:
 
     def pages(self) -> str:
         """Every main page opens."""
-        seen = []
-        for path in ("", "users/", "purchases/", "purchases/buy", "subscriptions/", "features/", "sessions/", "machines/"):
-            seen.append(f"/{path} {expect(self.operator.get(path), 200).code}")
+        main = ("", "users/", "purchases/", "purchases/buy", "subscriptions/", "features/", "sessions/", "machines/")
+        seen = [self._opened(path) for path in main]
         for kind in ("user", "purchase", "subscription", "feature", "session"):
             page = expect(self.operator.get(f"machines/{kind}"), 200)
             require("stateDiagram-v2" in page.text and "<svg" in page.text, "no diagram")
@@ -131,19 +132,19 @@ class Walk:
         """Users are searched, and paged through without a gap."""
         active = self.operator.get("users/?status=active").words
         found = re.search(r"(\d+) found", active)
-        ids, path = [], "api/users?size=9"
+        ids, path, total = [], "api/users?size=9", -1
         while path:
             answer = expect(self.program.get(path), 200).json
             ids += [state["state_id"] for state in answer["items"]]
-            path = answer["next"] or ""
-        require(len(ids) == len(set(ids)) == answer["total"], f"{len(ids)} ids, {answer['total']} in all")
+            path, total = answer["next"] or "", answer["total"]
+        require(len(ids) == len(set(ids)) == total, f"{len(ids)} ids, {total} in all")
         require(found is not None and 0 < int(found[1]) < len(ids), active[:200])
         return f"{found[1] if found else 0} of {len(ids)} are active"
 
     def suspend(self) -> str:
         """The operator suspends a user, who gets a notice and is logged out everywhere."""
         form = self.visitor.get("login").form("/login")
-        expect(self.visitor.send(form, login="newcomer", password="a-good-password"), 200)
+        expect(self.visitor.send(form, login="newcomer", password=self.password), 200)
         page = self._press(self._user(), "suspend", reason="chargeback")
         require("suspended" in page.words and "Your account was suspended: chargeback" in page.words, page.words[:300])
         require("/login" in self.visitor.get("purchases/").url, "the suspended user is still logged in")
@@ -252,6 +253,9 @@ class Walk:
         expect(self.customer.send(self.customer.get("purchases/").form("/logout")), 200)
         require("/login" in self.customer.get("purchases/").url, "still logged in")
         return "the login page"
+
+    def _opened(self, path: str) -> str:
+        return f"/{path} {expect(self.operator.get(path), 200).code}"
 
     def _user(self) -> Page:
         return expect(self.operator.get(f"users/{self.newcomer}"), 200)

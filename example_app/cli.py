@@ -19,7 +19,11 @@ credit = AppGroup("credit", help="Work with the Credit System.")
 @click.option("--seed", default=7, show_default=True, help="The same seed makes the same sample.")
 @click.option("--reset", is_flag=True, help="Drop what is there first: rows, states and history.")
 def load(users: int, seed: int, *, reset: bool) -> None:
-    """Load a sample: months of users, purchases, subscriptions and sessions."""
+    """Load a sample: months of users, purchases, subscriptions and sessions.
+
+    \f
+    :raises click.ClickException: when there is data already.
+    """  # noqa: D301 - click ends its help text at the form feed
     started = time.monotonic()
     if reset:
         reset_tables()

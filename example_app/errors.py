@@ -35,7 +35,7 @@ PROBLEMS: tuple[tuple[type[Exception], int, str], ...] = (
     (StorageError, 503, "The database does not answer"),
 )
 ADVICE = {
-    StateConflict: "The page you used shows an older version. Nothing was overwritten: reload it, look, and decide again.",
+    StateConflict: "Your page shows an older version. Nothing was overwritten: reload it, look, and decide again.",
     NotEnoughCreditsError: "Nothing was changed, neither the state nor the balance.",
 }
 

@@ -25,13 +25,13 @@ def present_user() -> str | None:
 
 
 @state_manager.register_callback("user_suspended")
-def end_sessions(state_id: str, old_state: dict[str, Any], new_state: dict[str, Any], transition_type: str) -> None:
+def end_sessions(state_id: str, _old_state: dict[str, Any], _new_state: dict[str, Any], _transition_type: str) -> None:
     """Log a suspended user out everywhere.
 
     :param state_id: the user.
-    :param old_state: as it was.
-    :param new_state: as it is.
-    :param transition_type: what happened.
+    :param _old_state: as it was.
+    :param _new_state: as it is.
+    :param _transition_type: what happened.
     """
     end_all(state_id, reason="the user was suspended")
 
@@ -39,11 +39,11 @@ def end_sessions(state_id: str, old_state: dict[str, Any], new_state: dict[str, 
 @state_manager.register_callback("user_suspended")
 @state_manager.register_callback("user_resumed")
 @state_manager.register_callback("purchase_refunded")
-def tell_user(state_id: str, old_state: dict[str, Any], new_state: dict[str, Any], transition_type: str) -> None:
+def tell_user(state_id: str, _old_state: dict[str, Any], new_state: dict[str, Any], transition_type: str) -> None:
     """Write the user a notice. It runs after the commit, when the application's own session is free again.
 
     :param state_id: the state that changed.
-    :param old_state: as it was.
+    :param _old_state: as it was.
     :param new_state: as it is.
     :param transition_type: what happened.
     """
@@ -59,13 +59,15 @@ def tell_user(state_id: str, old_state: dict[str, Any], new_state: dict[str, Any
 
 
 @state_manager.register_callback("purchase_rolled_back", when="before")
-def keep_the_books(state_id: str, old_state: dict[str, Any], new_state: dict[str, Any], transition_type: str) -> None:
+def keep_the_books(
+    _state_id: str, old_state: dict[str, Any], _new_state: dict[str, Any], _transition_type: str
+) -> None:
     """Refuse to roll a purchase back: its credits are booked.
 
-    :param state_id: the purchase.
+    :param _state_id: the purchase.
     :param old_state: as it is.
-    :param new_state: as it would be.
-    :param transition_type: what is about to happen.
+    :param _new_state: as it would be.
+    :param _transition_type: what is about to happen.
     :raises TransitionNotAllowed: always.
     """
     allowed = ("refund",) if old_state["status"] == "completed" else ()

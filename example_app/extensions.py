@@ -7,12 +7,18 @@ from contextlib import contextmanager
 
 from flask_caching import Cache
 from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy.orm import DeclarativeBase
 
 from flask_statemanager import StateManager
 
 from .clock import clock
 
-db = SQLAlchemy()
+
+class Base(DeclarativeBase):
+    """The root of the application's models."""
+
+
+db = SQLAlchemy(model_class=Base)
 cache = Cache()
 state_manager = StateManager()
 state_manager.use_clock(clock)

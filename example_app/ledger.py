@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import update
 
+from .clock import clock
 from .extensions import db
 from .models import Account, LedgerEntry
 
@@ -39,6 +40,14 @@ def book(account_id: int, amount: int, kind: str, reference: str) -> int:
     balance = db.session.scalar(moved)
     if balance is None:
         raise NotEnoughCreditsError(f"the {kind} of {-amount} credits")
-    entry = LedgerEntry(account_id=account_id, kind=kind, reference=reference, amount=amount, balance_after=balance)
-    db.session.add(entry)
+    db.session.add(
+        LedgerEntry(
+            account_id=account_id,
+            kind=kind,
+            reference=reference,
+            amount=amount,
+            balance_after=balance,
+            created_at=clock.now(),
+        )
+    )
     return int(balance)

@@ -13,11 +13,11 @@ PURCHASE = "purchase"
 REFUND_WINDOW = timedelta(days=30)
 
 
-def within_refund_window(present: State, after: State) -> bool:
+def within_refund_window(present: State, _after: State) -> bool:
     """Allow a refund for thirty days after the payment.
 
     :param present: the purchase as it is.
-    :param after: the purchase as it would be.
+    :param _after: the purchase as it would be.
     """
     completed = datetime.fromisoformat(present.data["completed_at"].replace("Z", "+00:00"))
     return clock.now() - completed <= REFUND_WINDOW

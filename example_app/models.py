@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from typing import TYPE_CHECKING
 
 from sqlalchemy import DateTime, ForeignKey, String, UniqueConstraint
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 from werkzeug.security import check_password_hash, generate_password_hash
 
 from .clock import clock
 from .extensions import db
 
-Model: type[DeclarativeBase] = db.Model
+if TYPE_CHECKING:
+    from .extensions import Base as Model
+else:
+    Model = db.Model
 
-NO_PASSWORD = "!"
+LOCKED = "!"
 """In the place of a hash: nobody can log in."""
 
 
@@ -44,14 +48,10 @@ class Account(Model):
     login: Mapped[str] = mapped_column(String(80), unique=True)
     display_name: Mapped[str] = mapped_column(String(120))
     email: Mapped[str] = mapped_column(String(254), unique=True)
-    password_hash: Mapped[str] = mapped_column(String(255), default=NO_PASSWORD)
+    password_hash: Mapped[str] = mapped_column(String(255), default=LOCKED)
     is_admin: Mapped[bool] = mapped_column(default=False)
     balance: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now)
-
-    entries: Mapped[list[LedgerEntry]] = relationship(
-        back_populates="account", order_by="LedgerEntry.id.desc()", lazy="write_only"
-    )
 
     @property
     def state_id(self) -> str:
@@ -70,7 +70,7 @@ class Account(Model):
 
         :param password: what the user typed.
         """
-        return self.password_hash != NO_PASSWORD and check_password_hash(self.password_hash, password)
+        return self.password_hash != LOCKED and check_password_hash(self.password_hash, password)
 
 
 class CreditPackage(Model):
@@ -97,8 +97,6 @@ class LedgerEntry(Model):
     amount: Mapped[int]
     balance_after: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now)
-
-    account: Mapped[Account] = relationship(back_populates="entries")
 
 
 class Notice(Model):

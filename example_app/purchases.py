@@ -87,7 +87,9 @@ def settle(purchase: State, result: PaymentResult) -> State:
     return fail(purchase, result.error or "refused", expect=purchase.version)
 
 
-def complete(purchase: State, provider_reference: str, *, expect: int | None = None, reason: str | None = None) -> State:
+def complete(
+    purchase: State, provider_reference: str, *, expect: int | None = None, reason: str | None = None
+) -> State:
     """Complete a purchase: state, ledger entry and balance in one transaction.
 
     :param purchase: the pending purchase.
@@ -114,9 +116,7 @@ def fail(purchase: State, error: str, *, expect: int | None = None, reason: str 
     :raises StateManagerError: when it cannot be written.
     """
     data = {"failed_at": timestamp(), "error": error}
-    return state_manager.update_state(
-        purchase.state_id, data, "fail", expect=expect, source="payments", reason=reason
-    )
+    return state_manager.update_state(purchase.state_id, data, "fail", expect=expect, source="payments", reason=reason)
 
 
 def refund(purchase: State, *, expect: int | None = None, reason: str | None = None, actor: str | None = None) -> State:

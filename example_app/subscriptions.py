@@ -17,6 +17,9 @@ PLANS = {"basic": 100, "pro": 300, "team": 900}
 
 CYCLES = {"monthly": timedelta(days=30), "yearly": timedelta(days=365)}
 TRIAL = timedelta(days=14)
+DUNNING = timedelta(days=14)
+"""How long a missed payment can be made good."""
+
 GRACE = timedelta(days=3)
 """How long after the end of a paid cycle a subscription still runs."""
 
@@ -34,7 +37,12 @@ def price(plan: str, cycle: str) -> int:
 
 
 def subscribe(
-    account: Account, plan: str, cycle: str, *, trial: bool = False, subscription_id: str | None = None,
+    account: Account,
+    plan: str,
+    cycle: str,
+    *,
+    trial: bool = False,
+    subscription_id: str | None = None,
     actor: str | None = None,
 ) -> State:
     """Begin a subscription, paid at once unless it begins with a trial; inside the unit of work that is under way.
@@ -96,3 +104,19 @@ def pay(
     )
     book(done.data["account_id"], -done.data["price_credits"], "subscription", f"{done.state_id}/{period}")
     return done
+
+
+def miss(
+    subscription: State, *, expect: int | None = None, reason: str | None = None, actor: str | None = None
+) -> State:
+    """Write down that a cycle was not paid; from now on there are two weeks to make it good.
+
+    :param subscription: the subscription.
+    :param expect: the version that must be stored.
+    :param reason: why, for the history.
+    :param actor: who asks; the logged-in user by default.
+    :raises StateManagerError: when it cannot be written.
+    """
+    return state_manager.update_state(
+        subscription.state_id, transition="miss_payment", expect=expect, ttl=DUNNING, reason=reason, actor=actor
+    )

@@ -34,6 +34,12 @@ def test_a_fake_clock_refuses_a_moment_without_a_zone() -> None:
         FakeClock().set(naive)
 
 
+@pytest.mark.parametrize(("moment", "hours"), [((1, 1, 1, 6), 14), ((9999, 12, 31, 18), -12)])
+def test_a_moment_that_utc_cannot_express_is_refused(moment: tuple[int, int, int, int], hours: int) -> None:
+    with pytest.raises(StateValidationError):
+        FakeClock().set(datetime(*moment, tzinfo=timezone(timedelta(hours=hours))))
+
+
 @pytest.mark.filterwarnings("ignore:Flask-StateManager works in memory")
 def test_captured_records_signals_and_changes_within_its_block(state_manager_reset: None) -> None:
     manager = StateManager()

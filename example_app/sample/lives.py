@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from random import Random
 
 from flask_statemanager import State
@@ -17,7 +18,7 @@ from ..models import Account, CreditPackage
 from ..payments import charge
 from .people import BROWSERS, SUSPICIONS, person
 
-Act = Callable[[], None]
+Act = Callable[[], object]
 
 CARDS = ("4242",) * 16 + ("0002", "9995", "0341")
 WEIGHTS = (55, 30, 12, 3)
@@ -99,7 +100,9 @@ class Life:
 
     def verify(self) -> None:
         """Follow the link, and begin to use the account."""
-        accounts.transition(self.account.state_id, "activate", actor=self.login, reason="followed the verification link")
+        accounts.transition(
+            self.account.state_id, "activate", actor=self.login, reason="followed the verification link"
+        )
         self.agenda.later(self.visit, days=self.rng.uniform(0, 3))
         if self.rng.random() < 0.8:
             self.agenda.later(self.buy, days=self.rng.expovariate(0.4))
@@ -144,12 +147,12 @@ class Life:
         )
         done = purchases.settle(purchase, charge(purchase.state_id, purchase.data["amount_cents"], card))
         if done.status == "pending":
-            self.agenda.later(lambda: self.settle(done), days=self.rng.uniform(0.5, 2))
+            self.agenda.later(partial(self.settle, done), days=self.rng.uniform(0.5, 2))
         if done.status == "failed":
             self.agenda.later(self.buy, days=0.01)
             return
         if done.status == "completed" and self.rng.random() < 0.05:
-            self.agenda.later(lambda: self.refund(done), days=self.rng.uniform(0.1, 8))
+            self.agenda.later(partial(self.refund, done), days=self.rng.uniform(0.1, 8))
         if not self.subscribed and self.rng.random() < 0.45:
             self.agenda.later(self.subscribe, days=self.rng.uniform(0, 5))
         if self.rng.random() < 0.7:
@@ -191,7 +194,7 @@ class Life:
         self.subscribed += 1
         wait = subscriptions.TRIAL if trial else subscriptions.CYCLES[cycle]
         name = "activate" if trial else "renew"
-        self.agenda.later(lambda: self.next_cycle(state.state_id, name), days=wait / timedelta(days=1) - 0.2)
+        self.agenda.later(partial(self.next_cycle, state.state_id, name), days=wait / timedelta(days=1) - 0.2)
 
     def next_cycle(self, subscription_id: str, name: str) -> None:
         """Pay the next cycle, miss the payment, or cancel.
@@ -210,14 +213,13 @@ class Life:
                 state = subscriptions.pay(state, name, actor="billing")
         except NotEnoughCreditsError:
             if name == "renew":
-                state_manager.update_state(
-                    subscription_id, transition="miss_payment", actor="billing", reason="the balance does not cover it"
-                )
-                self.agenda.later(self.buy, days=0.6)
-                self.agenda.later(lambda: self.next_cycle(subscription_id, "recover"), days=1)
+                subscriptions.miss(state, actor="billing", reason="the balance does not cover it")
+                days = self.rng.uniform(2, 20)
+                self.agenda.later(self.buy, days=days)
+                self.agenda.later(partial(self.next_cycle, subscription_id, "recover"), days=days + 0.1)
             return
         days = subscriptions.CYCLES[state.data["cycle"]] / timedelta(days=1)
-        self.agenda.later(lambda: self.next_cycle(subscription_id, "renew"), days=days - 0.2)
+        self.agenda.later(partial(self.next_cycle, subscription_id, "renew"), days=days - 0.2)
 
     def suspend(self) -> None:
         """Be suspended by an operator, most likely for some days."""

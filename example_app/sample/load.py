@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from random import Random
 
 from sqlalchemy import func, select
@@ -73,7 +74,7 @@ def load(users: int = 300, seed: int = 7, *, now: datetime | None = None) -> Loa
     agenda = Agenda(end)
     packages = [_package(*each) for each in PACKAGES]
     begin = end - timedelta(days=30 * MONTHS)
-    agenda.plan(begin, lambda: _open(agenda))
+    agenda.plan(begin, partial(_open, agenda))
     for number in range(1, users + 1):
         # The root makes later months busier: the business grows.
         when = begin + timedelta(hours=1) + (end - begin - timedelta(hours=2)) * rng.random() ** 0.6
@@ -99,7 +100,7 @@ def _open(agenda: Agenda) -> None:
         )
         accounts.transition(account.state_id, "activate", actor=login, reason="followed the verification link")
         if login == "demo":
-            agenda.plan(agenda.end - timedelta(days=5), lambda account=account: _first_purchase(account))
+            agenda.plan(agenda.end - timedelta(days=5), partial(_first_purchase, account))
 
 
 def _switch_on(state_id: str, agenda: Agenda, rollout: int) -> Act:
@@ -107,7 +108,7 @@ def _switch_on(state_id: str, agenda: Agenda, rollout: int) -> Act:
         state_manager.update_state(state_id, transition="activate", actor="admin", reason="release")
         for step, share in enumerate((rollout // 3, rollout), start=1):
             agenda.later(
-                lambda share=share: features.set_rollout(state_id, share, actor="admin", reason="wider rollout"),
+                partial(features.set_rollout, state_id, share, actor="admin", reason="wider rollout"),
                 days=12 * step,
             )
 
@@ -115,6 +116,7 @@ def _switch_on(state_id: str, agenda: Agenda, rollout: int) -> Act:
 
 
 def _first_purchase(account: Account) -> None:
-    package = db.session.get_one(CreditPackage, "business")
+    package = db.session.get(CreditPackage, "business")
+    assert package is not None, "the packages came first"
     purchase = purchases.open_purchase(account, package, "4242", actor="demo")
     purchases.settle(purchase, charge(purchase.state_id, package.price_cents, "4242"))

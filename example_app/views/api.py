@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from flask import Blueprint, abort, jsonify, request, url_for
 
@@ -98,7 +99,10 @@ def register() -> Any:
 
 @blueprint.post("/purchases")
 def order() -> Any:
-    """Buy a package: ``{"user_id", "package", "card"}``."""
+    """Buy a package: ``{"user_id", "package", "card"}``.
+
+    :raises StateManagerError: when it is not acceptable or not possible.
+    """
     body = _body("user_id", "package", "card")
     account, package = account_of(body["user_id"]), db.session.get(CreditPackage, body["package"])
     if account is None:
@@ -127,6 +131,7 @@ def rollout(state_id: str) -> Any:
     """Change a feature's share of users: ``{"rollout"}``, and ``expect`` where wanted.
 
     :param state_id: the feature.
+    :raises StateManagerError: when it is not acceptable.
     """
     body = _body()
     _found("features", state_id)
@@ -163,4 +168,4 @@ def _next(collection: str, found: Listing) -> str | None:
     if found.next is None:
         return None
     kept = {**found.asked, **{name: request.args[name] for name in ("size", "owner") if name in request.args}}
-    return url_for("api.index", collection=collection, after=found.next, **kept)
+    return f"{url_for('api.index', collection=collection)}?{urlencode({**kept, 'after': found.next})}"

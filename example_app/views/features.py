@@ -42,6 +42,7 @@ def rollout(state_id: str) -> Any:
     """Change the share of users that has a feature.
 
     :param state_id: the feature.
+    :raises StateManagerError: when it is not acceptable, or the page is old.
     """
     share, seen = whole(request.form.get("rollout"), "rollout"), whole(request.form.get("expect"), "expect")
     if share is None or seen is None:

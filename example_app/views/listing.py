@@ -35,7 +35,11 @@ class Listing:
 
 
 def listing(
-    state_type: str, *, filters: Mapping[str, str] | None = None, owner: str | None = None, order_by: str = "-created_at"
+    state_type: str,
+    *,
+    filters: Mapping[str, str] | None = None,
+    owner: str | None = None,
+    order_by: str = "-created_at",
 ) -> Listing:
     """Search states as the request asks.
 

@@ -19,7 +19,9 @@ blueprint = Blueprint("machines", __name__, url_prefix="/machines")
 @login_required
 def index() -> Any:
     """List the machines."""
-    return render_template("machines.html", machines={kind: (machine, draw(machine)) for kind, machine in MACHINES.items()})
+    return render_template(
+        "machines.html", machines={kind: (machine, draw(machine)) for kind, machine in MACHINES.items()}
+    )
 
 
 @blueprint.get("/<state_type>")

@@ -44,7 +44,7 @@ def moment(value: str | datetime | None) -> str:
     :param value: ISO text or an aware datetime.
     """
     if value is None:
-        return "–"
+        return "\N{EN DASH}"
     found = value if isinstance(value, datetime) else datetime.fromisoformat(value.replace("Z", "+00:00"))
     return found.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M")
 
@@ -72,7 +72,7 @@ def patch_line(operation: dict[str, Any]) -> str:
     """
     where = operation["path"].lstrip("/").replace("/", ".") or "everything"
     if operation["op"] == "remove":
-        return f"− {where}"
+        return f"\N{MINUS SIGN} {where}"
     sign = "+" if operation["op"] == "add" else "~"
     return f"{sign} {where} = {json.dumps(operation.get('value'), ensure_ascii=False)}"
 

@@ -73,6 +73,7 @@ def transition(state_id: str) -> Any:
     """Move a state along a transition, if it is still at the version that the page showed.
 
     :param state_id: the state.
+    :raises StateManagerError: when it is not possible, or the page is old.
     """
     state = state_manager.get_state(state_id)
     if state is None:

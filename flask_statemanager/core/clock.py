@@ -53,7 +53,10 @@ def in_utc(value: datetime, field: str) -> datetime:
         raise StateValidationError({field: [f"Must be a datetime, not {type(value).__name__}."]})
     if value.utcoffset() is None:
         raise StateValidationError({field: ["Must have a time zone: pass datetime.now(timezone.utc) or the like."]})
-    return value.astimezone(timezone.utc)
+    try:
+        return value.astimezone(timezone.utc)
+    except OverflowError as error:
+        raise StateValidationError({field: ["Must lie in the years 1 to 9999, in UTC too."]}) from error
 
 
 def iso(value: datetime) -> str:

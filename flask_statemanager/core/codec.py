@@ -104,7 +104,7 @@ def settled(value: float) -> int | float:
 
     :param value: a finite float.
     """
-    return int(value) if _WHOLE_FLOAT <= abs(value) < 2.0**63 else value
+    return int(value) if abs(value) >= _WHOLE_FLOAT and -(2.0**63) <= value < 2.0**63 else value
 
 
 def _refused(path: str, message: str) -> StateValidationError:

@@ -134,7 +134,8 @@ class SqlBackend(Backend, KeepsHistory, Searches, Counts, Expires, JoinsTransact
         return revision
 
     def close(self) -> None:
-        """Dispose of the engine if it is our own."""
+        """Give back what is kept between units, and dispose of the engine if it is our own."""
+        self._pool.close()
         if self._owned:
             self.engine.dispose()
 

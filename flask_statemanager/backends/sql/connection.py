@@ -120,6 +120,9 @@ class Pool:
         finally:
             fairy.close()
 
+    def close(self) -> None:
+        """Give back what is kept between units; nothing here."""
+
     def _checked_out(self) -> Any:
         try:
             return self.engine.raw_connection()
@@ -148,6 +151,13 @@ class SharedConnection(Pool):
         super().__init__(dialect, table)
         self._lock = threading.RLock()
         self._fairy: Any = None
+
+    def close(self) -> None:
+        """Give the connection back, which rolls back what the application has open on it."""
+        with self._lock:
+            fairy, self._fairy = self._fairy, None
+            if fairy is not None:
+                fairy.close()
 
     @contextmanager
     def unit(self, *, write: bool) -> Iterator[SqlUnit]:

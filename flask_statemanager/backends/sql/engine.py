@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from typing import Any
 
@@ -28,13 +29,18 @@ def make_engine(uri: str, *, wal: bool = True) -> Engine:
             options = {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}
         engine = create_engine(url, **options)
     except (ArgumentError, NoSuchModuleError) as error:
-        raise ConfigurationError(f"The database URL {uri!r} is unusable: {error}.") from error
+        raise ConfigurationError(_hidden(f"The database URL {uri!r} is unusable: {error}.")) from error
     except ImportError as error:
         hint = " (pip install 'Flask-StateManager[postgresql]')" if "psycopg" in str(error) else ""
-        raise ConfigurationError(f"The driver for {uri!r} is not installed: {error}{hint}.") from error
+        raise ConfigurationError(_hidden(f"The driver for {uri!r} is not installed: {error}{hint}.")) from error
     if wal and not memory and engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _tune)
     return engine
+
+
+def _hidden(message: str) -> str:
+    """Take user and password out of a message, as no log should hold them."""
+    return re.sub(r"://\S*@", "://***@", message)
 
 
 def _tune(connection: sqlite3.Connection, _record: object) -> None:

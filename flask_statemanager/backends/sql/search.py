@@ -13,7 +13,7 @@ from sqlalchemy import Select, Text, and_, bindparam, cast, false, func, literal
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql import ColumnElement
 
-from ...core.codec import encode
+from ...core.codec import MAX_DEPTH, encode
 from ...core.query import ChangeQuery, Filter, Lapse, Query
 from ...core.record import JSON
 from .statements import ORIGIN_FIELDS, Statements
@@ -133,7 +133,8 @@ class PostgresPaths(Paths):
 
     def _value(self, column: Condition, path: tuple[str, ...]) -> Condition:
         # One step at a time: `#>` would take a member name such as "0" for the index of an array.
-        for name in path:
+        # No document is deeper than MAX_DEPTH, so a longer path finds nothing either when it is cut there.
+        for name in path[: MAX_DEPTH + 1]:
             column = column.op("->", return_type=JSONB())(literal(name, Text()))
         return column
 

@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 
 import pytest
 
+from ...core.codec import MAX_DEPTH
 from ...core.ports import Backend, Counts, Searches, require
 from ...core.query import ORDERS, Lapse, Order, Query, parse_filters
-from ...core.record import Record
+from ...core.record import JSON, Record
 from ..cases import DOCUMENTS, FILTER_CASES, ODD_NAMES, Case
 from ..clock import START
 from .store import BUCKET, Store, change_of, new_record
@@ -116,6 +117,18 @@ class SearchContract:
         assert finder.by({f"data.{name}__eq": 1}) == ["at_top"]
         assert finder.by({f"data.x.{name}__startswith": "te"}) == ["further_in"]
         assert finder.by({f"data.{name}__exists": True}) == ["at_top"]
+
+    @pytest.mark.parametrize("depth", [MAX_DEPTH, MAX_DEPTH + 1, 5000])
+    def test_a_path_of_any_length_is_only_a_path(self, store: Store, finder: Finder, depth: int) -> None:
+        """The deepest document is found by its path, and a deeper path finds nothing."""
+        document: JSON = 1
+        for _ in range(MAX_DEPTH):
+            document = {"a": document}
+        store.fill({"deep": document, "flat": {"a": 1}})
+        path = ".".join(["data", *["a"] * depth])
+        there = ["deep"] if depth == MAX_DEPTH else []
+        assert finder.by({path: 1}) == finder.by({f"{path}__gte": 1}) == finder.by({f"{path}__exists": True}) == there
+        assert finder.by({f"{path}__startswith": ""}) == []
 
     def test_tombstones_and_other_buckets_are_not_found(self, store: Store, finder: Finder) -> None:
         """Only the living, only here."""

@@ -1,0 +1,661 @@
+"""The example application: its pages, its rules, its sample, and its own check."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import func, select
+from werkzeug.test import TestResponse
+
+from example_app import create_app, ledger, purchases
+from example_app.__main__ import prepare
+from example_app.clock import clock
+from example_app.drawing import draw
+from example_app.extensions import db, state_manager, unit_of_work
+from example_app.features import is_enabled, set_rollout
+from example_app.machines import MACHINES
+from example_app.models import Account, CreditPackage, LedgerEntry, Notice
+from example_app.sample import LOGINS, load
+from flask_statemanager import (
+    GuardFailed,
+    State,
+    StateManager,
+    StateNotFound,
+    StateValidationError,
+    TransitionNotAllowed,
+)
+
+# The application's manager is its own; the tests beside this one begin with another.
+StateManager.reset_instance()
+
+ROOT = Path(__file__).parents[1]
+ADMIN, DEMO = "user_1", "user_2"
+
+
+@pytest.fixture(autouse=True)
+def _alone() -> Iterator[None]:
+    StateManager.reset_instance()
+    yield
+    StateManager.reset_instance()
+
+
+MakeApp = Callable[..., Flask]
+
+
+@pytest.fixture
+def make_app(tmp_path: Path) -> Iterator[MakeApp]:
+    made: list[Flask] = []
+
+    def make(**config: Any) -> Flask:
+        app = create_app({"INSTANCE_PATH": tmp_path, "TESTING": True, "API_TOKEN": "token", **config})
+        made.append(app)
+        with app.app_context():
+            db.create_all()
+        return app
+
+    yield make
+    for app in made:
+        with app.app_context():
+            db.session.remove()
+            db.engine.dispose()
+
+
+@pytest.fixture
+def app(make_app: MakeApp) -> Flask:
+    """The application with its packages, its features and the two demo users, and nobody else."""
+    app = make_app()
+    with app.app_context():
+        load(0)
+    return app
+
+
+@pytest.fixture
+def context(app: Flask) -> Iterator[None]:
+    with app.app_context():
+        yield
+
+
+class Visitor:
+    """A test client that fills in the token and the version of the page that it came from."""
+
+    def __init__(self, app: Flask, login: str | None = None) -> None:
+        self.client: FlaskClient = app.test_client()
+        self.token = ""
+        self.get("/login")
+        if login is not None:
+            self.post("/login", login=login, password=LOGINS[login][1])
+
+    def get(self, path: str, code: int = 200) -> str:
+        return self._answered(self.client.get(path), code)
+
+    def post(self, path: str, code: int = 302, **fields: Any) -> str:
+        answer = self.client.post(path, data={"csrf_token": self.token, **fields})
+        text = self._answered(answer, code)
+        if code == 302:
+            self.get("/login")  # a new session has a new token
+        return text
+
+    def move(self, state: State, name: str, code: int = 302, **fields: Any) -> str:
+        fields.setdefault("expect", state.version)
+        return self.post(f"/states/{state.state_id}/transition", code, transition=name, **fields)
+
+    def _answered(self, answer: TestResponse, code: int) -> str:
+        assert answer.status_code == code, answer.text
+        found = re.search(r'name="csrf_token" value="([^"]+)"', answer.text)
+        self.token = found[1] if found else self.token
+        return answer.text
+
+
+@pytest.fixture
+def admin(app: Flask) -> Visitor:
+    return Visitor(app, "admin")
+
+
+@pytest.fixture
+def demo(app: Flask) -> Visitor:
+    return Visitor(app, "demo")
+
+
+def state_of(state_id: str) -> State:
+    found = state_manager.get_state(state_id)
+    assert found is not None
+    return found
+
+
+def account_row(login: str = "demo") -> Account:
+    db.session.expire_all()
+    return db.session.execute(select(Account).where(Account.login == login)).scalar_one()
+
+
+def bought(card: str = "4242", package: str = "starter") -> State:
+    found = db.session.get(CreditPackage, package)
+    assert found is not None
+    return purchases.buy(account_row(), found, card)
+
+
+# -- logging in ----------------------------------------------------------------------------------------------------
+
+
+def test_pages_ask_for_a_login_and_operators_pages_for_an_operator(app: Flask, demo: Visitor) -> None:
+    stranger = Visitor(app)
+    pages = ("/users/", "/features/", "/sessions/")
+    for path in ("/", "/purchases/", "/subscriptions/", "/machines/", *pages):
+        stranger.get(path, 302)
+    for path in (*pages, f"/users/{ADMIN}"):
+        demo.get(path, 403)
+
+
+def test_a_login_goes_on_to_the_page_asked_for_but_never_to_another_site(app: Flask) -> None:
+    for target, expected in (("/machines/", "/machines/"), ("//evil.example", "/"), ("https://evil.example", "/")):
+        visitor = Visitor(app)
+        fields = {"login": "demo", "password": LOGINS["demo"][1], "next": target, "csrf_token": visitor.token}
+        assert visitor.client.post("/login", data=fields).location == expected
+
+
+def test_a_form_without_its_token_is_refused(app: Flask, context: None, admin: Visitor) -> None:
+    admin.token = "forged"
+    page = admin.move(state_of(DEMO), "suspend", 400)
+    assert "token is missing or old" in page
+    assert state_of(DEMO).status == "active"
+
+
+def test_wrong_passwords_and_suspended_users_do_not_get_in(app: Flask, context: None) -> None:
+    visitor = Visitor(app)
+    visitor.post("/login", 401, login="demo", password="wrong")
+    visitor.post("/login", 401, login="nobody", password="wrong")
+    state_manager.update_state(DEMO, {"status": "suspended"}, "suspend")
+    visitor.post("/login", 401, login="demo", password=LOGINS["demo"][1])
+
+
+def test_logging_out_ends_the_session_state(app: Flask, context: None, demo: Visitor) -> None:
+    session = state_manager.search_states("session", owner=DEMO, status="active")[0]
+    assert session.expires_at is not None
+    demo.post("/logout")
+    assert state_of(session.state_id).status == "expired"
+    demo.get("/purchases/", 302)
+
+
+def test_a_session_ends_by_itself(app: Flask, context: None, demo: Visitor) -> None:
+    demo.get("/purchases/")
+    with clock.at(datetime.now(timezone.utc) + timedelta(hours=9)):
+        demo.get("/purchases/", 302)
+
+
+def test_registering_writes_account_and_state_and_the_link_verifies(app: Flask, context: None) -> None:
+    visitor = Visitor(app)
+    fields = {"login": "new", "email": "new@example.com", "display_name": "N", "password": "long enough"}
+    page = visitor.post("/register", 200, **fields)
+    state = state_of(account_row("new").state_id)
+    assert (state.status, state.data["status"], state.version) == ("created", "pending_verification", 1)
+    link = re.search(r'id="verify" href="([^"]+)"', page)
+    assert link is not None
+    visitor.get(link[1], 302)
+    visitor.get(link[1], 302)
+    state = state_of(state.state_id)
+    assert (state.status, state.data["status"], state.version) == ("active", "active", 2)
+    assert "not valid" in visitor.get("/verify/forged", 422)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"login": "demo"}, "taken"),
+        ({"email": "no address"}, "data.email"),
+        ({"display_name": ""}, "data.display_name"),
+        ({"password": "short"}, "at least 8"),
+    ],
+)
+def test_a_refused_registration_leaves_no_row(app: Flask, context: None, change: dict[str, str], message: str) -> None:
+    fields = {"login": "new", "email": "new@example.com", "display_name": "N", "password": "long enough"}
+    assert message in Visitor(app).post("/register", 422, **{**fields, **change})
+    assert db.session.scalar(select(func.count()).select_from(Account)) == 2
+    assert state_manager.get_states_by_type("user").count() == 2
+
+
+# -- users ---------------------------------------------------------------------------------------------------------
+
+
+def test_each_transition_of_a_user_is_a_button_and_works(app: Flask, context: None, admin: Visitor) -> None:
+    words = {"suspend": "suspended", "resume": "active", "expire": "closed", "activate": "active"}
+    for name, word in words.items():
+        assert f'value="{name}"' in admin.get(f"/users/{DEMO}")
+        admin.move(state_of(DEMO), name, reason=f"because of {name}")
+        assert state_of(DEMO).data["status"] == word
+    assert "suspended_reason" not in state_of(DEMO).data
+    entry = state_manager.get_recent_changes(DEMO, limit=1)[0]
+    assert (entry.actor, entry.source, entry.reason) == ("admin", "states.transition", "because of activate")
+
+
+def test_suspending_logs_the_user_out_and_writes_a_notice(
+    app: Flask, context: None, admin: Visitor, demo: Visitor
+) -> None:
+    demo.get("/purchases/")
+    admin.move(state_of(DEMO), "suspend", reason="chargeback")
+    demo.get("/purchases/", 302)
+    assert state_manager.search_states("session", owner=DEMO, status="active").count() == 0
+    notices = db.session.scalars(select(Notice.text)).all()
+    assert notices == ["Your account was suspended: chargeback."]
+    assert notices[0] in admin.get(f"/users/{DEMO}")
+
+
+def test_a_stale_page_gets_a_conflict_and_overwrites_nothing(app: Flask, context: None, admin: Visitor) -> None:
+    seen = state_of(DEMO)
+    admin.move(seen, "suspend")
+    page = admin.move(seen, "resume", 409)
+    assert "Somebody else was faster" in page
+    assert state_of(DEMO).version == seen.version + 1
+    admin.move(seen, "resume", 422, expect="")
+
+
+def test_what_the_machine_forbids_is_a_friendly_409(app: Flask, context: None, admin: Visitor) -> None:
+    page = admin.move(state_of(DEMO), "resume", 409)
+    assert "This is not possible now" in page
+    assert "allowed now: suspend" in page
+    admin.move(state_of(DEMO), "fly", 422)
+
+
+def test_history_shows_diffs_and_goes_back_by_going_on(app: Flask, context: None, admin: Visitor) -> None:
+    admin.move(state_of(DEMO), "suspend", reason="looks odd")
+    page = admin.get(f"/users/{DEMO}")
+    assert "looks odd" in page
+    assert "+ suspended_reason = &#34;looks odd&#34;" in page
+    admin.post(f"/states/{DEMO}/rollback", to_version=2, expect=3)
+    state = state_of(DEMO)
+    assert (state.status, state.version, "suspended_reason" in state.data) == ("active", 4, False)
+    admin.post(f"/states/{DEMO}/rollback", 409, to_version=2, expect=3)
+
+
+def test_a_deleted_user_is_still_shown_to_operators_and_comes_back(app: Flask, context: None, admin: Visitor) -> None:
+    admin.move(state_of(DEMO), "delete")
+    assert "s-deleted" in admin.get(f"/users/{DEMO}")
+    admin.post(f"/states/{DEMO}/rollback", to_version=2, expect=3)
+    assert state_of(DEMO).status == "active"
+
+
+def test_customers_may_do_little(app: Flask, context: None, demo: Visitor) -> None:
+    demo.move(state_of(DEMO), "suspend", 403)
+    demo.post(f"/states/{DEMO}/rollback", 403, to_version=1, expect=2)
+    demo.move(state_of("feature_gift_cards"), "activate", 403)
+    assert 'value="suspend"' not in demo.get(f"/users/{DEMO}")
+
+
+# -- purchases -----------------------------------------------------------------------------------------------------
+
+
+def test_a_charged_purchase_moves_the_credits(app: Flask, context: None, demo: Visitor) -> None:
+    before = account_row().balance
+    demo.post("/purchases/buy", package="starter", card="4242")
+    entry = db.session.scalars(select(LedgerEntry).order_by(LedgerEntry.id.desc())).first()
+    assert entry is not None
+    assert account_row().balance == before + entry.amount == entry.balance_after
+    state = state_of(entry.reference)
+    assert (state.status, state.owner, state.data["amount_cents"]) == ("completed", DEMO, 900)
+    assert "In the ledger" in demo.get(f"/purchases/{state.state_id}")
+
+
+def test_completing_is_atomic_with_the_ledger(context: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = account_row().balance
+
+    def broken(*_arguments: object) -> int:
+        ledger.book(*_arguments)  # type: ignore[arg-type]
+        raise RuntimeError("the power fails here")
+
+    monkeypatch.setattr(purchases, "book", broken)
+    with pytest.raises(RuntimeError, match="power"):
+        bought()
+    db.session.remove()
+    purchase = state_manager.search_states("purchase", order_by="-created_at")[0]
+    assert (purchase.status, purchase.version) == ("pending", 1)
+    assert [entry.to_status for entry in state_manager.get_state_history(purchase.state_id)] == ["pending"]
+    assert account_row().balance == before
+    assert db.session.scalar(select(LedgerEntry).where(LedgerEntry.reference == purchase.state_id)) is None
+
+
+def test_a_purchase_is_completed_only_once(context: None) -> None:
+    purchase, before = bought("0341"), account_row().balance
+    assert purchase.status == "pending"
+    with unit_of_work():
+        purchases.complete(purchase, "sim", expect=1)
+    with pytest.raises(TransitionNotAllowed), unit_of_work():
+        purchases.complete(purchase, "sim")
+    assert account_row().balance - before in (100, 110)
+
+
+def test_refused_cards_move_nothing(context: None) -> None:
+    before = account_row().balance
+    for card, error in (("0002", "card_declined"), ("9995", "insufficient_funds")):
+        done = bought(card)
+        assert (done.status, done.data["error"]) == ("failed", error)
+    assert account_row().balance == before
+    with pytest.raises(StateValidationError, match="last four digits"):
+        bought("12")
+
+
+def test_operators_settle_and_refund(app: Flask, context: None, admin: Visitor) -> None:
+    slow, lost, before = bought("0341"), bought("0341"), account_row().balance
+    admin.move(slow, "complete")
+    admin.move(lost, "fail", reason="never arrived")
+    assert account_row().balance > before
+    admin.move(state_of(slow.state_id), "refund", reason="customer request")
+    assert account_row().balance == before
+    assert [state_of(each.state_id).status for each in (slow, lost)] == ["refunded", "failed"]
+    assert f"Your purchase {slow.state_id} was refunded." in admin.get(f"/users/{DEMO}")
+
+
+def test_a_refund_of_spent_credits_leaves_the_purchase_completed(app: Flask, context: None, admin: Visitor) -> None:
+    done = bought()
+    with unit_of_work():
+        ledger.book(account_row().id, -account_row().balance, "usage", "spent")
+    assert "Not enough credits" in admin.move(done, "refund", 409)
+    assert (state_of(done.state_id).status, account_row().balance) == ("completed", 0)
+
+
+def test_refunds_end_after_thirty_days_and_the_page_says_so(app: Flask, context: None, admin: Visitor) -> None:
+    with clock.at(datetime.now(timezone.utc) - timedelta(days=31)):
+        done = bought()
+    with pytest.raises(GuardFailed), unit_of_work():
+        purchases.refund(done)
+    assert "refunds end thirty days after the payment" in admin.get(f"/purchases/{done.state_id}")
+    assert "A rule forbids this now" in admin.move(done, "refund", 409)
+
+
+def test_the_books_are_neither_deleted_nor_rolled_back(context: None) -> None:
+    done = bought()
+    with pytest.raises(TransitionNotAllowed):
+        state_manager.delete_state(done.state_id)
+    with pytest.raises(TransitionNotAllowed, match="in the books"):
+        state_manager.rollback_state(done.state_id, 1)
+
+
+def test_only_active_users_buy(app: Flask, context: None) -> None:
+    with clock.at(datetime.now(timezone.utc)):
+        state_manager.update_state(DEMO, {"status": "suspended"}, "suspend")
+    with pytest.raises(TransitionNotAllowed, match="verified, active"):
+        bought()
+    state_manager.delete_state(DEMO)
+    with pytest.raises(StateNotFound):
+        bought()
+
+
+# -- subscriptions, features, sessions -----------------------------------------------------------------------------
+
+
+def test_a_subscription_is_paid_renewed_and_cancelled(app: Flask, context: None, admin: Visitor, demo: Visitor) -> None:
+    before = account_row().balance
+    demo.post("/subscriptions/", plan="basic", cycle="monthly")
+    state = state_manager.search_states("subscription", owner=DEMO)[0]
+    assert (state.status, account_row().balance) == ("active", before - 100)
+    admin.move(state, "renew")
+    renewed = state_of(state.state_id)
+    assert (renewed.data["period"], account_row().balance) == (2, before - 200)
+    admin.move(renewed, "miss_payment")
+    admin.move(state_of(state.state_id), "recover")
+    demo.move(state_of(state.state_id), "cancel")
+    assert state_of(state.state_id).status == "cancelled"
+
+
+def test_a_trial_costs_nothing_and_lapses(context: None, app: Flask, demo: Visitor) -> None:
+    before = account_row().balance
+    demo.post("/subscriptions/", plan="pro", cycle="monthly", trial="on")
+    state = state_manager.search_states("subscription", owner=DEMO)[0]
+    assert (state.status, account_row().balance) == ("trialing", before)
+    with clock.at(datetime.now(timezone.utc) + timedelta(days=15)):
+        assert state_of(state.state_id).status == "expired"
+        assert state_manager.search_states("subscription", status="expired").count() == 1
+
+
+def test_a_subscription_that_cannot_be_paid_leaves_nothing(app: Flask, context: None, demo: Visitor) -> None:
+    demo.post("/subscriptions/", 409, plan="team", cycle="yearly")
+    demo.post("/subscriptions/", 422, plan="gold", cycle="monthly")
+    demo.post("/subscriptions/", 422, plan="basic", cycle="hourly")
+    assert state_manager.get_states_by_type("subscription").count() == 0
+
+
+def test_features_are_switched_and_rolled_out(app: Flask, context: None, admin: Visitor) -> None:
+    feature = "feature_gift_cards"
+    admin.move(state_of(feature), "activate")
+    admin.post(f"/features/{feature}/rollout", rollout=40, expect=2)
+    users = [f"user_{number}" for number in range(500)]
+    some = {user for user in users if is_enabled("gift_cards", user)}
+    assert 150 < len(some) < 250
+    set_rollout(feature, 60)
+    assert some < {user for user in users if is_enabled("gift_cards", user)}
+    admin.post(f"/features/{feature}/rollout", 409, rollout=10, expect=2)
+    admin.post(f"/features/{feature}/rollout", 422, rollout=101, expect=4)
+    admin.post(f"/features/{feature}/rollout", 422, rollout="many", expect=4)
+    admin.move(state_of(feature), "suspend")
+    assert not is_enabled("gift_cards", users[0])
+    assert not is_enabled("unknown", users[0])
+
+
+def test_an_operator_ends_a_session(app: Flask, context: None, admin: Visitor, demo: Visitor) -> None:
+    session = state_manager.search_states("session", owner=DEMO, status="active")[0]
+    assert session.state_id in admin.get("/sessions/?status=active")
+    admin.move(session, "expire")
+    demo.get("/purchases/", 302)
+
+
+# -- lists and pictures --------------------------------------------------------------------------------------------
+
+
+def test_lists_filter_and_page_by_key(make_app: MakeApp) -> None:
+    app = make_app()
+    with app.app_context():
+        load(30)
+    admin, seen, path = Visitor(app, "admin"), [], "/users/?size=7"
+    while path:
+        page = admin.get(path)
+        seen += re.findall(r'<td><a href="/users/(user_\d+)"', page)
+        found = re.search(r'href="([^"]+)">Next page', page)
+        path = found[1].replace("&amp;", "&") + "&size=7" if found else ""
+    with app.app_context():
+        assert sorted(seen) == sorted(state.state_id for state in state_manager.get_states_by_type("user"))
+    assert re.findall(r'<td><a href="/users/(user_\d+)"', admin.get("/users/?email=demo@")) == [DEMO]
+    for path in ("/users/?after=nonsense", "/users/?size=0", "/users/?size=many"):
+        admin.get(path, 422)
+    for path in ("/", "/purchases/?status=completed&package=starter", "/subscriptions/?plan=pro", "/features/"):
+        admin.get(path)
+
+
+def test_every_machine_is_drawn_inside_its_picture(app: Flask, demo: Visitor) -> None:
+    for kind, machine in MACHINES.items():
+        drawing = draw(machine)
+        assert [box.name for box in drawing.boxes] == list(machine.statuses)
+        assert all(0 < arc.x < drawing.width and 0 < arc.y < drawing.height for arc in drawing.arcs)
+        page = demo.get(f"/machines/{kind}")
+        assert "stateDiagram-v2" in page
+        assert "digraph" in page
+    assert "There is no type" in demo.get("/machines/nothing", 404)
+
+
+def test_pages_load_nothing_from_elsewhere(app: Flask, admin: Visitor) -> None:
+    for path in ("/", "/users/", "/machines/user", f"/users/{DEMO}", "/purchases/buy"):
+        answer = admin.client.get(path)
+        assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
+        assert not re.search(r"<script|<style|<[^>]*\sstyle=|(src|href)=\"https?:", answer.text)
+
+
+def test_what_does_not_exist_is_a_friendly_404(app: Flask, admin: Visitor) -> None:
+    for path in (
+        "/nowhere",
+        "/users/user_99",
+        "/users/..",
+        "/purchases/user_1",
+        "/sessions/no such",
+        "/features/user_1",
+    ):
+        assert "Start page" in admin.get(path, 404)
+    admin.post("/states/user_99/transition", 404, transition="suspend", expect=1)
+
+
+# -- the API -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def api(app: Flask) -> Callable[..., TestResponse]:
+    def call(method: str, path: str, body: Any = None, bearer: str = "token") -> TestResponse:
+        headers = {"Authorization": f"Bearer {bearer}"}
+        return app.test_client().open(f"/api/{path}", method=method, json=body, headers=headers)
+
+    return call
+
+
+Api = Callable[..., TestResponse]
+
+
+def test_the_api_asks_for_its_token(api: Api) -> None:
+    answer = api("GET", "users", bearer="wrong")
+    assert (answer.status_code, answer.mimetype) == (401, "application/problem+json")
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+    assert api("GET", "health", bearer="wrong").json == {
+        "backend": "sql", "cache": "off", "cache_hit_rate": 0.0, "state_count": 7, "status": "healthy",
+    }  # fmt: skip
+
+
+def test_the_api_registers_moves_and_tells(api: Api) -> None:
+    body = {"login": "api", "email": "api@example.com", "display_name": "A"}
+    created = api("POST", "users", body)
+    assert created.status_code == 201
+    path = created.headers["Location"].removeprefix("/api/")
+    assert api("GET", path).json["allowed_transitions"][0] == "activate"
+    moved = api("POST", f"{path}/transitions", {"transition": "activate", "expect": 1, "reason": "by hand"})
+    assert (moved.json["status"], moved.json["version"]) == ("active", 2)
+    entries = api("GET", f"{path}/history").json["items"]
+    assert [entry["transition_type"] for entry in entries] == ["create", "activate"]
+    assert entries[1]["diff"][0]["op"] in ("add", "replace")
+    newest = api("GET", f"changes?limit=1&state_id={path.removeprefix('users/')}").json["items"]
+    assert newest[0]["reason"] == "by hand"
+
+
+def test_the_api_sells_and_refunds(api: Api) -> None:
+    order = {"user_id": DEMO, "package": "plus", "card": "4242"}
+    done = api("POST", "purchases", order)
+    assert (done.status_code, done.json["status"]) == (201, "completed")
+    path = f"purchases/{done.json['state_id']}/transitions"
+    assert api("POST", path, {"transition": "refund"}).json["status"] == "refunded"
+    again = api("POST", path, {"transition": "refund"})
+    assert (again.status_code, again.json["status_now"], again.json["allowed"]) == (409, "refunded", [])
+    assert api("POST", "purchases", {**order, "user_id": "user_99"}).status_code == 404
+    assert api("POST", "purchases", {**order, "package": "none"}).status_code == 422
+
+
+def test_the_api_pages_through_everything(make_app: MakeApp) -> None:
+    app = make_app()
+    with app.app_context():
+        load(25)
+    client, headers = app.test_client(), {"Authorization": "Bearer token"}
+    for name in ("users", "purchases", "subscriptions", "features"):
+        path, seen, total = f"/api/{name}?size=4", [], -1
+        while path:
+            answer = client.get(path, headers=headers).json
+            seen += [state["state_id"] for state in answer["items"]]
+            path, total = answer["next"], answer["total"]
+        assert len(seen) == len(set(seen)) == total
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "code"),
+    [
+        ("GET", "users/user_99", None, 404),
+        ("GET", "users/feature_gift_cards", None, 404),
+        ("GET", "nothing", None, 404),
+        ("DELETE", "users", None, 405),
+        ("GET", "users?status=no+word", None, 422),
+        ("POST", "users", {"login": 1}, 422),
+        ("POST", "users", [], 400),
+        ("PATCH", "features/feature_gift_cards", {"rollout": 101}, 422),
+        ("PATCH", "features/feature_gift_cards", {"rollout": True}, 422),
+        ("PATCH", "features/feature_gift_cards", {}, 422),
+        ("PATCH", "features/feature_gift_cards", {"rollout": 5, "expect": 7}, 409),
+        ("PATCH", "features/feature_gift_cards", {"rollout": 5}, 200),
+    ],
+)
+def test_the_api_answers_with_the_right_code(api: Api, method: str, path: str, body: Any, code: int) -> None:
+    answer = api(method, path, body)
+    assert answer.status_code == code, answer.text
+    if code >= 400:
+        assert answer.mimetype == "application/problem+json"
+        assert answer.json["status"] == code
+
+
+# -- sample, check, servers ----------------------------------------------------------------------------------------
+
+
+def test_the_load_command_fills_an_empty_database_and_refuses_a_full_one(make_app: MakeApp) -> None:
+    runner = make_app().test_cli_runner()
+    command = ["credit", "load", "--users", "20"]
+    first = runner.invoke(args=command)
+    assert (first.exit_code, first.output.split(" in ")[0].split(" with ")[0]) == (0, "Loaded 22 users")
+    refused = runner.invoke(args=command)
+    assert refused.exit_code == 1
+    assert "--reset" in refused.output
+    assert runner.invoke(args=[*command, "--reset"]).exit_code == 0
+
+
+def test_the_sample_is_the_same_for_the_same_seed_and_its_books_are_right(tmp_path: Path) -> None:
+    now = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+    worlds = []
+    for name in ("one", "two"):
+        app = create_app({"INSTANCE_PATH": tmp_path / name})
+        with app.app_context():
+            db.create_all()
+            load(40, seed=3, now=now)
+            entries = state_manager.get_recent_changes(limit=10_000)
+            worlds.append([(e.state_id, e.version, e.timestamp, e.to_status, e.new_data) for e in entries])
+            booked = select(func.sum(LedgerEntry.amount)).where(LedgerEntry.account_id == Account.id).scalar_subquery()
+            rows = db.session.execute(select(Account.balance, func.coalesce(booked, 0))).all()
+            assert all(balance == total >= 0 for balance, total in rows)
+            stamps = [entry.timestamp for entry in entries]
+            assert stamps == sorted(stamps, reverse=True)
+            assert {entry.timestamp[:7] for entry in entries} >= {"2025-09", "2025-10", "2025-11", "2025-12", "2026-01"}
+            db.session.remove()
+            db.engine.dispose()
+    # What happens after a commit, a notice or an ended session, happens in the present.
+    assert worlds[0] == worlds[1]
+
+
+def test_the_check_walks_through_the_application_and_succeeds(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "example_app", "--check"],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("  ok     ") == 19
+    assert done.stdout.rstrip().endswith("The server is stopped.")
+    assert "FAILED" not in done.stdout
+
+
+def test_it_runs_on_postgresql_and_redis(make_app: MakeApp, postgres_url: str, redis_url: str) -> None:
+    app = make_app(
+        SQLALCHEMY_DATABASE_URI=postgres_url, REDIS_URL=redis_url, SQLALCHEMY_ENGINE_OPTIONS={"pool_size": 2}
+    )
+    prepare(app, 5)
+    admin, demo = Visitor(app, "admin"), Visitor(app, "demo")
+    with app.app_context():
+        before = account_row().balance
+        demo.post("/purchases/buy", package="starter", card="4242")
+        done = state_manager.search_states("purchase", owner=DEMO, order_by="-created_at")[0]
+        assert account_row().balance > before
+        admin.move(done, "refund")
+        assert account_row().balance == before
+        admin.move(state_of(DEMO), "suspend", reason="chargeback")
+        demo.get("/purchases/", 302)
+        admin.move(state_of(DEMO), "resume")
+        admin.post(f"/states/{DEMO}/rollback", to_version=3, expect=4)
+        assert [entry.to_status for entry in state_manager.get_state_history(DEMO)][-3:] == [
+            "suspended", "active", "suspended",
+        ]  # fmt: skip
+        health = state_manager.get_health_status()
+        assert (health["status"], health["cache"]) == ("healthy", "on")
+        assert health["cache_hit_rate"] > 0.2
+        assert "cache on" in admin.get("/")
+        db.session.remove()
