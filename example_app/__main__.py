@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     :returns: the exit status.
     """
     parser = argparse.ArgumentParser(prog="python -m example_app", description="Run the Flask Credit System.")
-    parser.add_argument("--port", type=int, default=None, help="where to listen (5000; with --check a free port)")
+    parser.add_argument("--port", type=_port, default=None, help="where to listen (5000; with --check a free port)")
     parser.add_argument("--check", action="store_true", help="start it on an empty database, walk through it, end")
     asked = parser.parse_args(arguments)
     if asked.check:
@@ -72,6 +72,12 @@ def announce(app: Flask, port: int) -> None:
         click.echo(f"  {title:<12} {root}{path}")
     click.echo(f"  API          curl -H 'Authorization: Bearer {app.config['API_TOKEN']}' {root}/api/users")
     click.echo(f"  health       curl {root}/api/health\n")
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError("a port is a number up to 65535")
+    return int(text)
 
 
 def _served(port: int) -> int:

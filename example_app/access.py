@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from flask import Flask, abort, current_app, flash, g, redirect, request, session, url_for
 from sqlalchemy import select
-from werkzeug.exceptions import HTTPException
-from werkzeug.wrappers import Response
+from werkzeug.datastructures import WWWAuthenticate
+from werkzeug.exceptions import HTTPException, Unauthorized
 
 from flask_statemanager import State
 
@@ -128,7 +128,10 @@ def check_bearer() -> None:
     kind, _, token = request.headers.get("Authorization", "").partition(" ")
     expected = current_app.config["API_TOKEN"]
     if kind.lower() != "bearer" or not hmac.compare_digest(token.encode(), expected.encode()):
-        abort(Response("", 401, {"WWW-Authenticate": 'Bearer realm="credit"'}))
+        raise Unauthorized(
+            "Send the header 'Authorization: Bearer' with the API token.",
+            www_authenticate=WWWAuthenticate("bearer", {"realm": "credit"}),
+        )
 
 
 def _identify() -> None:

@@ -56,12 +56,10 @@ def _refused(error: Exception) -> Any:
 
 
 def _http(error: HTTPException) -> Any:
-    if error.response is not None:
-        code = error.response.status_code
-        answer = _answer(code, "Unauthorized", "Send the header 'Authorization: Bearer' with the API token.", None, {})
-        answer.headers.extend(error.response.headers.to_wsgi_list()[-1:])
-        return answer
-    return _answer(error.code or 500, error.name, error.description or "", None, {})
+    answer = _answer(error.code or 500, error.name, error.description or "", None, {})
+    # What a client needs to go on: the methods that are allowed, how to authenticate.
+    answer.headers.extend((name, value) for name, value in error.get_headers() if name.lower() != "content-type")
+    return answer
 
 
 def _details(error: Exception) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def subscribe(
         actor=actor,
     )
     if not trial:
-        book(account.id, -cost, "subscription", f"{state.state_id}/1")
+        book(account.id, -cost, "subscription", f"{state.state_id}/v{state.version}")
     return state
 
 
@@ -102,7 +102,7 @@ def pay(
         reason=reason,
         actor=actor,
     )
-    book(done.data["account_id"], -done.data["price_credits"], "subscription", f"{done.state_id}/{period}")
+    book(done.data["account_id"], -done.data["price_credits"], "subscription", f"{done.state_id}/v{done.version}")
     return done
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 from flask_statemanager import StateManagerError
 
 from .. import accounts, features, purchases
+from ..clock import clock
 from ..extensions import db, state_manager
 from ..models import Account, CreditPackage
 from ..payments import charge
@@ -118,5 +119,6 @@ def _switch_on(state_id: str, agenda: Agenda, rollout: int) -> Act:
 def _first_purchase(account: Account) -> None:
     package = db.session.get(CreditPackage, "business")
     assert package is not None, "the packages came first"
-    purchase = purchases.open_purchase(account, package, "4242", actor="demo")
+    number = f"pay_{clock.now():%Y%m%d}_{account.id:08x}"
+    purchase = purchases.open_purchase(account, package, "4242", purchase_id=number, actor="demo")
     purchases.settle(purchase, charge(purchase.state_id, package.price_cents, "4242"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import isfinite
@@ -249,10 +249,31 @@ def _position(parts: JSON, order: Order) -> tuple[datetime | str | int, str]:
     by, descending, shown, name = parts
     if (by, descending) != (order.by, order.descending) or not isinstance(name, str) or text_problem(name):
         raise ValueError("This is the cursor of another search.")
-    if order.by in ("created_at", "updated_at") and _MOMENT.fullmatch(shown):
-        return from_iso(shown), name
-    if order.by == "state_id" and isinstance(shown, str) and not text_problem(shown):
-        return shown, name
-    if order.by in ("version", "revision") and type(shown) is int and 0 <= shown < 2**63:
-        return shown, name
-    raise ValueError("This cursor was not made here.")
+    return _POSITIONS[order.by](shown), name
+
+
+def _past_moment(shown: JSON) -> datetime:
+    if not _MOMENT.fullmatch(shown):
+        raise ValueError("This cursor holds no moment.")
+    return from_iso(shown)
+
+
+def _past_name(shown: JSON) -> str:
+    if not isinstance(shown, str) or text_problem(shown):
+        raise ValueError("This cursor holds no name.")
+    return shown
+
+
+def _past_number(shown: JSON) -> int:
+    if type(shown) is not int or not 0 <= shown < 2**63:
+        raise ValueError("This cursor holds no number.")
+    return shown
+
+
+_POSITIONS: dict[str, Callable[[JSON], datetime | str | int]] = {
+    "created_at": _past_moment,
+    "updated_at": _past_moment,
+    "state_id": _past_name,
+    "version": _past_number,
+    "revision": _past_number,
+}
