@@ -1,7 +1,7 @@
 """Flask-StateManager: durable, versioned, validated states for Flask applications."""
 
 from . import signals
-from .core.clock import Clock
+from .core.clock import Clock, SystemClock
 from .core.record import Change, Key, Record, Revision
 from .errors import (
     ConfigurationError,
@@ -53,6 +53,7 @@ __all__ = [
     "StorageError",
     "StorageTimeout",
     "StorageUnavailable",
+    "SystemClock",
     "Transition",
     "TransitionNotAllowed",
     "__version__",

@@ -19,9 +19,11 @@ from .globals import UNBOUND, UNINITIALISED, find_runtime
 from .lifecycle.declares import LifecycleDeclares
 from .lifecycle.definitions import Definitions
 from .lifecycle.events import known_events
+from .lifecycle.machine import Machine
 from .lifecycle.parts import Parts
 from .lifecycle.reads import LifecycleReads
 from .lifecycle.state import State
+from .lifecycle.types import StateType
 from .lifecycle.writes import LifecycleWrites
 from .metrics.records import log_operation
 from .runtime import EXTENSION, Declarations, Runtime
@@ -206,6 +208,14 @@ class StateManager(LifecycleReads, LifecycleWrites, LifecycleDeclares, EffectVer
         if not callable(getattr(clock, "now", None)):
             raise ConfigurationError(f"A clock has a method now(), and {clock!r} has none.")
         self._outside_requests().clock.clock = clock
+
+    def get_machine(self, state_type: str | StateType) -> Machine:
+        """Return the machine of a type: its statuses, its transitions, what is allowed from where.
+
+        :param state_type: a declared type.
+        :raises StateValidationError: when the type is unknown, with the known ones.
+        """
+        return self._declarations.definitions.get(state_type).machine
 
     @property
     def types(self) -> list[str]:
