@@ -6,10 +6,13 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
+from urllib.parse import urlsplit
 
 from .errors import ConfigurationError
 
 PREFIX = "STATEMANAGER_"
+
+_LONGEST = 10 * 365 * 86400
 
 
 def _text(value: Any) -> str:
@@ -35,9 +38,18 @@ def _bytes(value: Any) -> int:
 def _seconds(value: Any) -> float:
     if not isinstance(value, bool):
         seconds = float(value)
-        if 0 < seconds < float("inf"):
+        if 0 < seconds <= _LONGEST:
             return seconds
-    raise ValueError("must be a number of seconds above 0")
+    raise ValueError("must be a number of seconds above 0, of at most ten years")
+
+
+def _redis_url(value: Any) -> str:
+    parts = urlsplit(_text(value))
+    if parts.scheme not in ("redis", "rediss", "unix"):
+        raise ValueError("must be a URL such as redis://host:6379/0")
+    if parts.port == 0:  # reading the port refuses what is no number, too
+        raise ValueError("must name a port above 0")
+    return str(value)
 
 
 def _backend(value: Any) -> str:
@@ -73,9 +85,15 @@ class Settings:
         "application's; True switches it on there too.",
     )
     cache_url: str | None = _key(
-        _text,
+        _redis_url,
         None,
         "URL of a Redis for the read cache, used when the app's Flask-Caching is not on Redis. Default: no cache.",
+    )
+    cache_prefix: str | None = _key(
+        _text,
+        None,
+        "What the cache keys of this store begin with. Default: made from the database's address; set it where one "
+        "database has several addresses, or several databases the same.",
     )
     cache_ttl: float = _key(_seconds, 60.0, "Seconds that a cached state lives: the bound of staleness.")
     max_value_bytes: int = _key(_bytes, 2**20, "The most bytes that data and metadata of one state take as JSON.")

@@ -23,6 +23,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 
+def shown(value: object) -> str:
+    """Write a caller's value for an error message: short, printable, whatever it is.
+
+    :param value: anything.
+    :returns: at most 80 ASCII characters.
+    """
+    try:
+        text = ascii(value)
+    except Exception:  # noqa: BLE001 - a huge integer, or an object whose repr fails in its own way
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 class StateManagerError(Exception):
     """The root of every error that this package raises on purpose."""
 
@@ -47,10 +60,14 @@ class StateNotFound(StateManagerError, LookupError):
     """There is no live state under this id.
 
     :param state_id: the id that was asked for.
+    :param at: the version or moment in the past that was asked for; None for the present.
     """
 
-    def __init__(self, state_id: str) -> None:
-        super().__init__(f"There is no state {state_id!r}: check the id, or register it first with register_state().")
+    def __init__(self, state_id: str, *, at: object = None) -> None:
+        cure = "check the id, or register it first with register_state()"
+        if at is not None:
+            cure = f"nothing is on record for {at}; get_state_history() lists what is"
+        super().__init__(f"There is no state {state_id!r}: {cure}.")
         self.state_id = state_id
 
 
@@ -79,10 +96,8 @@ class StateConflict(StateManagerError):
     """
 
     def __init__(self, key: object, expected: object, actual: int | None) -> None:
-        super().__init__(
-            f"{key} was changed by somebody else (expected {expected!r}, stored is version {actual!r}): "
-            "read it again, decide again, write again."
-        )
+        seen = "" if expected is None and actual is None else f" (expected {expected!r}, stored is version {actual!r})"
+        super().__init__(f"{key} was changed by somebody else{seen}: read it again, decide again, write again.")
         self.key = key
         self.expected = expected
         self.actual = actual

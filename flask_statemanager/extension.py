@@ -11,6 +11,8 @@ from flask import Flask, abort, has_app_context, has_request_context
 
 from .backends.registry import backend_of_app, backend_of_manager
 from .backends.sql.backend import SqlBackend
+from .backends.sql.engine import check_manager
+from .cache.discovery import from_manager as redis_of_manager
 from .config import Settings
 from .core.clock import Clock
 from .effects.callbacks import CallbackRegistry, EffectVerbs
@@ -84,6 +86,8 @@ class StateManager(LifecycleReads, LifecycleWrites, LifecycleDeclares, EffectVer
         self._take_managers({"redis_manager": redis_manager, "database_manager": database_manager})
         if app is not None:
             self.init_app(app, db=db)
+        elif db is not None:
+            raise ConfigurationError("db= names the database of an app: pass it together with app, or to init_app().")
 
     @classmethod
     def get_instance(cls, *, redis_manager: Any = None, database_manager: Any = None) -> StateManager:
@@ -107,11 +111,12 @@ class StateManager(LifecycleReads, LifecycleWrites, LifecycleDeclares, EffectVer
         fresh = {name: value for name, value in given.items() if value is not None}
         if not fresh:
             return
-        if any(name in self._managers and self._managers[name] is not value for name, value in fresh.items()):
+        _check_managers(**given)
+        if any(name in self._managers and not _same(self._managers[name], value) for name, value in fresh.items()):
             raise ConfigurationError(
                 "The state manager has other managers already: pass the same, or reset_instance()."
             )
-        if fresh.items() <= self._managers.items():
+        if fresh.keys() <= self._managers.keys():
             return
         if self._initialised:
             raise ConfigurationError(
@@ -266,6 +271,18 @@ class StateManager(LifecycleReads, LifecycleWrites, LifecycleDeclares, EffectVer
             1.0, "backend": str, "cache": "on"|"off"|"unavailable"}``, and ``"error"`` when unhealthy.
         """
         return self._runtime().health()
+
+
+def _check_managers(*, redis_manager: Any, database_manager: Any) -> None:
+    """Refuse what is no manager when it is passed, not when it is first used."""
+    if redis_manager is not None:
+        redis_of_manager(redis_manager)
+    if database_manager is not None:
+        check_manager(database_manager)
+
+
+def _same(one: Any, other: Any) -> bool:
+    return one is other or (isinstance(one, str) and isinstance(other, str) and one == other)
 
 
 def _not_found(description: str | None) -> NoReturn:

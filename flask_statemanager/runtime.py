@@ -16,6 +16,7 @@ from .cache.redis_cache import RedisReadCache
 from .config import Settings
 from .core.bucket import Bucket, Policy
 from .core.clock import ReplaceableClock
+from .core.codec import isolated_change
 from .core.ports import Backend, Counts, KeepsHistory, Searches, require
 from .core.publisher import Publisher
 from .core.query import Query
@@ -90,13 +91,14 @@ class Runtime:
     def _make_bucket(self) -> Bucket:
         definitions = self.declarations.definitions
         publisher = Publisher()
-        publisher.subscribe("cache", self._cache_change)
+        publisher.subscribe("cache", self._cache_change, at_once=True)
         publisher.subscribe("metrics", self._count_change)
         publisher.subscribe("signals", self._send_signals)
         publisher.subscribe("callbacks", self.callbacks.after)
         policy = Policy(self.settings.max_value_bytes, lapse_by(definitions))
         bucket = Bucket(BUCKET, policy, self.backend, publisher, clock=self.declarations.clock)
         bucket.checks += [StateValidation(definitions), self.callbacks.before, self._send_changing]
+        bucket.hooked = lambda: self.callbacks.has_before or bool(state_changing.receivers)
         return bucket
 
     def _make_parts(self) -> Parts:
@@ -141,7 +143,7 @@ class Runtime:
             client, prefix = from_url(self.settings.cache_url), ""
         else:
             return None
-        store = hashlib.sha256(self.backend.identity.encode()).hexdigest()[:12]
+        store = self.settings.cache_prefix or hashlib.sha256(self.backend.identity.encode()).hexdigest()[:12]
         return RedisReadCache(
             client,
             prefix=f"{prefix}{EXTENSION}:{store}:",
@@ -160,22 +162,28 @@ class Runtime:
 
     def _send_signals(self, change: Change) -> None:
         for signal in signals_of(change):
-            send_isolated(signal, _sender(), self._receiver_failed, change=change)
+            send_isolated(signal, _sender(), self._receiver_failed, lambda: {"change": isolated_change(change)})
 
     def _send_changing(self, change: Change) -> None:
-        state_changing.send(_sender(), change=change)
+        if state_changing.receivers:
+            state_changing.send(_sender(), change=isolated_change(change))
 
     def _receiver_failed(self) -> None:
         self.counters.increment("signal.failed")
 
     def _callback_failed(self, callback: str, change: Change, error: Exception) -> None:
         self.counters.increment("callback.failed")
-        send_isolated(callback_failed, _sender(), self._receiver_failed, callback=callback, change=change, error=error)
+        send_isolated(
+            callback_failed,
+            _sender(),
+            self._receiver_failed,
+            lambda: {"callback": callback, "change": isolated_change(change), "error": error},
+        )
 
     def _refused(self, state_id: str, transition: str, error: TransitionNotAllowed) -> None:
         self.counters.increment(f"refused.{transition}")
         payload = {"state_id": state_id, "transition": transition, "error": error}
-        send_isolated(transition_refused, _sender(), self._receiver_failed, **payload)
+        send_isolated(transition_refused, _sender(), self._receiver_failed, lambda: payload)
 
     def health(self) -> dict[str, Any]:
         """Return the health report; see :func:`flask_statemanager.metrics.health.health_report`."""

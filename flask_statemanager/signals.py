@@ -67,17 +67,21 @@ def signals_of(change: Change) -> Iterator[Signal]:
     yield transition_signal(change.event)
 
 
-def send_isolated(signal: Signal, sender: Any, failed: Callable[[], None], **payload: Any) -> None:
+def send_isolated(
+    signal: Signal, sender: Any, failed: Callable[[], None], payload: Callable[[], dict[str, Any]]
+) -> None:
     """Send a signal so that no receiver can hurt another or the sender.
 
     :param signal: the signal.
     :param sender: the app.
     :param failed: called for each receiver that raised.
-    :param payload: what the receivers get.
+    :param payload: makes what a receiver gets, anew for each, as one may edit it.
     """
+    if signal.is_muted:
+        return
     for receiver in signal.receivers_for(sender):
         try:
-            receiver(sender, **payload)
+            receiver(sender, **payload())
         except Exception:
             logger.exception("A receiver of the signal %s failed.", getattr(signal, "name", signal))
             failed()

@@ -53,7 +53,7 @@ def test_captured_records_signals_and_changes_within_its_block(state_manager_res
     assert told.names == ["state-registered", "state-changed", "state-changed", "state-transitioned"]
     assert [(change.key.name, change.event) for change in told.changes] == [("a", "create"), ("a", "activate")]
     assert told.sent[0].sender is None
-    assert told.sent[0].payload["change"] is told.changes[0]
+    assert told.sent[0].payload["change"] == told.changes[0]
 
 
 @pytest.mark.filterwarnings("ignore:Flask-StateManager works in memory")

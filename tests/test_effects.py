@@ -218,7 +218,7 @@ def test_callbacks_that_keep_triggering_each_other_are_stopped(
     assert "keep triggering each other" in caplog.text
     state = world.states.get_state("u1")
     assert state is not None
-    assert state.version == 20
+    assert state.version == 21
 
 
 def test_a_before_callback_may_write_in_the_same_transaction(world: World) -> None:

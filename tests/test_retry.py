@@ -9,7 +9,7 @@ import pytest
 from flask_statemanager.core.retry import ATTEMPTS, retried
 from flask_statemanager.errors import StateConflict, StorageTimeout
 
-LOST = StateConflict("key", 1, 2)
+LOST = StateConflict("key", None, 2)
 
 
 def losing(times: int, error: Exception = LOST) -> tuple[Callable[[], str], list[int]]:
@@ -72,3 +72,15 @@ def test_any_other_error_goes_through_at_once() -> None:
     with pytest.raises(StorageTimeout):
         retried(work, sleep=pytest.fail)
     assert len(calls) == 1
+
+
+def test_an_expectation_that_failed_is_not_tried_again() -> None:
+    calls: list[int] = []
+
+    def work() -> None:
+        calls.append(1)
+        raise StateConflict("key", 1, 2)
+
+    with pytest.raises(StateConflict):
+        retried(work, sleep=calls.append)
+    assert calls == [1]

@@ -27,6 +27,18 @@ class _MemoryUnit(Unit):
     def after_commit(self, act: Act) -> None:
         self.acts.append(act)
 
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo the block's writes when it raises."""
+        writes, acts = len(self.undo), len(self.acts)
+        try:
+            yield
+        except BaseException:
+            while len(self.undo) > writes:
+                self.undo.pop()()
+            del self.acts[acts:]
+            raise
+
 
 class MemoryBackend(Backend, KeepsHistory, Searches, Counts, Expires):
     """Keeps records and changes in dicts of this process, one writer at a time."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Mapping
 from typing import Any
 
 import redis
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, shown
 
 logger = logging.getLogger("flask_statemanager")
 
@@ -41,6 +42,7 @@ def from_flask_caching(extensions: Mapping[str, Any]) -> tuple[Any, str] | None:
         client = getattr(backend, "_write_client", None)
         if client is not None and hasattr(client, "register_script"):
             prefix = getattr(backend, "key_prefix", None)
+            prefix = prefix() if callable(prefix) else prefix
             return client, prefix if isinstance(prefix, str) else ""
         logger.info(
             "The application's Flask-Caching backend %s is not on Redis, so states are not cached: "
@@ -59,15 +61,22 @@ def from_manager(manager: Any) -> Any:
     """
     if isinstance(manager, str):
         return from_url(manager)
-    if hasattr(manager, "register_script"):
+    if _serves(manager):
         return manager
     for name in ("redis_client", "client", "redis", "connection", "redis_url", "url"):
         found = getattr(manager, name, None)
         if isinstance(found, str):
             return from_url(found)
-        if hasattr(found, "register_script"):
+        if _serves(found):
             return found
     raise ConfigurationError(
-        f"redis_manager={manager!r} offers no Redis: pass a redis-py client, a URL, "
+        f"redis_manager={shown(manager)} offers no Redis: pass a redis-py client, a URL, "
         "or an object with .redis_client, .client, .redis, .redis_url or .url."
+    )
+
+
+def _serves(client: Any) -> bool:
+    """Tell whether something is a client that answers at once; those of redis.asyncio have to be awaited."""
+    return hasattr(client, "register_script") and not inspect.iscoroutinefunction(
+        getattr(client, "execute_command", None)
     )

@@ -22,6 +22,9 @@ logger = logging.getLogger("flask_statemanager")
 PAUSE = 1.0
 """Seconds without a question after Redis failed."""
 
+MAX_BEHIND = 10_000
+"""How many unwritten keys are remembered; with more, the cache is left alone until every entry has run out."""
+
 MAX_SCRIPT_VERSION = 2**53
 """Lua's numbers are exact up to here; a record with a higher version is not cached."""
 
@@ -51,6 +54,8 @@ class RedisReadCache:
         self._count = count
         self._clock = clock
         self._away_until = 0.0
+        # Keys whose newest version did not get through: what lies there is not believed until it has.
+        self._behind: dict[Key, None] = {}
         self._put = client.register_script(files(__package__).joinpath("put_if_newer.lua").read_text("utf-8"))
 
     @property
@@ -67,7 +72,7 @@ class RedisReadCache:
 
         :param key: which record.
         """
-        if self._resting():
+        if self._resting() or key in self._behind:
             return None
         entry = self._asked(lambda: self._client.get(self._name(key)))
         record = None if entry is None else _read(entry, key)
@@ -79,10 +84,16 @@ class RedisReadCache:
 
         :param record: a committed record or tombstone.
         """
-        if self._resting() or record.version >= MAX_SCRIPT_VERSION:
+        if record.version >= MAX_SCRIPT_VERSION:
             return
         arguments = [record.version, encode_record(record), self._lifetime]
-        self._asked(lambda: self._put(keys=[self._name(record.key)], args=arguments))
+        put = None if self._resting() else self._asked(lambda: self._put(keys=[self._name(record.key)], args=arguments))
+        if put is not None:
+            self._behind.pop(record.key, None)
+        elif len(self._behind) < MAX_BEHIND:
+            self._behind[record.key] = None
+        else:
+            self._away_until = self._clock() + self._lifetime / 1000
 
     def _name(self, key: Key) -> str:
         return f"{self._prefix}{key}"
@@ -109,6 +120,6 @@ def _read(entry: bytes | str, key: Key) -> Record | None:
         text = entry if isinstance(entry, str) else entry.decode("utf-8")
         version, mark, body = text.partition(":")
         record = decode_record(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return record if mark and record.key == key and str(record.version) == version else None

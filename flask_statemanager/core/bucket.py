@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -16,8 +15,7 @@ from .ports import Backend, JoinsTransaction, ReadCache
 from .publisher import Publisher
 from .record import Change, Expectation, Key, Origin, Record, Revision
 from .retry import retried
-
-_scope: ContextVar[tuple[tuple[Backend, Any], ...]] = ContextVar("statemanager_units", default=())
+from .scope import entered, unit_around
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +57,8 @@ class Bucket:
     :param publisher: tells of committed changes.
     :param clock: the time.
     :param cache: a shared read cache, or None.
+    :ivar checks: look at each change inside the transaction, in this order.
+    :ivar hooked: tells whether one of them may write.
     """
 
     def __init__(
@@ -78,6 +78,7 @@ class Bucket:
         self.clock = clock
         self.cache = cache
         self.checks: list[Check] = []
+        self.hooked: Callable[[], bool] = lambda: False
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -102,7 +103,7 @@ class Bucket:
 
     def _load(self, key: Key, session: Any) -> Record | None:
         # Inside a transaction the cache is passed by: it knows nothing of that transaction's own writes.
-        if self.cache is None or session is not None or self._unit() is not None:
+        if self.cache is None or session is not None or unit_around(self.backend) is not None:
             with self.reading(session) as unit:
                 return self.backend.read(unit, key)
         cached = self.cache.get(key)
@@ -122,7 +123,7 @@ class Bucket:
         :raises ConfigurationError: when the backend cannot join a session.
         :raises StorageError: when the storage fails.
         """
-        unit = self._joined(session, write=False) if session is not None else self._unit()
+        unit = self._joined(session, write=False) if session is not None else unit_around(self.backend)
         if unit is not None:
             yield unit
         else:
@@ -136,7 +137,8 @@ class Bucket:
     ) -> Record | None:
         """Change one record: read, compare with ``expect``, decide, check, store, commit, announce.
 
-        A write of its own without ``expect`` is tried again when it loses a race; ``decide`` and the checks run again.
+        A write of its own is tried again when it loses a race; ``decide`` and the checks run again then. That a record
+        is not the expected one is no race.
 
         :param name: the record's name.
         :param decide: the pure decision.
@@ -150,16 +152,17 @@ class Bucket:
         """
         self.publisher.check_cascade()
         key = Key(self.name, name)
-        if session is not None or self._unit() is not None:
-            unit = self._joined(session, write=True) if session is not None else self._unit()
-            with self._entered(unit):
+        unit = unit_around(self.backend) if session is None else self._joined(session, write=True)
+        if unit is not None:
+            # What hooks have written must go with the write that they, or another hook, refuse in the end.
+            with unit.savepoint() if self.hooked() else nullcontext(), entered(self.backend, unit, key):
                 return self._perform(unit, key, decide, expect, origin)
 
         def own() -> Record | None:
-            with self.backend.writing() as unit, self._entered(unit):
+            with self.backend.writing() as unit, entered(self.backend, unit, key):
                 return self._perform(unit, key, decide, expect, origin)
 
-        return retried(own, attempts=1) if expect is not None else retried(own)
+        return retried(own)
 
     @contextmanager
     def joining(self, session: Any) -> Iterator[None]:
@@ -169,7 +172,7 @@ class Bucket:
         :raises ConfigurationError: when the backend cannot join a session.
         :raises StorageError: when the storage fails.
         """
-        with self._entered(self._joined(session, write=True)):
+        with entered(self.backend, self._joined(session, write=True)):
             yield
 
     def _joined(self, session: Any, *, write: bool) -> Any:
@@ -180,39 +183,39 @@ class Bucket:
             "or use the sql backend."
         )
 
-    def _unit(self) -> Any:
-        return next((unit for backend, unit in reversed(_scope.get()) if backend is self.backend), None)
-
-    @contextmanager
-    def _entered(self, unit: Any) -> Iterator[None]:
-        # Checks and hooks may read and write in turn; they find the unit here and stay inside its transaction.
-        token = _scope.set((*_scope.get(), (self.backend, unit)))
-        try:
-            yield
-        finally:
-            _scope.reset(token)
-
     def _perform(self, unit: Any, key: Key, decide: Decide, expect: Expectation, origin: Origin) -> Record | None:
         stored = self.backend.read(unit, key, lock=True)
-        _compare(key, stored, expect)
+        alive = stored is not None and not stored.deleted
+        if alive:
+            _compare(key, stored, expect)
         now = self.clock.now()
-        changes: list[Change] = []
-        base = stored
-        lapsed = None if stored is None or stored.deleted else self.policy.lapse(stored, now)
-        if lapsed is not None:
-            expiry = replace(origin, actor="system", source="expiry", reason=None, idempotency_key=None)
-            changes.append(_change(stored, key, Step("expire", lapsed), expiry, now))
-            base = changes[-1].after
-        step = decide(base, now)
+        expiry = self._expiry(stored, key, origin, now) if alive else None
+        step = decide(stored if expiry is None else expiry.after, now)
         if step is None:
-            return stored if lapsed is None else lapsed
-        changes.append(_change(base, key, step, origin, now))
+            return stored if stored is None else self.present(stored, now)
+        if not alive:
+            # Only now: a decision that needs a live record has refused with a better answer.
+            _compare(key, stored, expect)
+        if expiry is None:
+            return self._applied(unit, [_change(stored, key, step, origin, now)])
+        return self._applied(unit, [expiry, _change(expiry.after, key, step, origin, now)])
+
+    def _applied(self, unit: Any, changes: list[Change]) -> Record:
         for change in changes:
             self._check(change)
-        applied = self._apply(unit, changes[0])
-        for change in changes[1:]:
+        first, *rest = changes
+        applied = self._apply(unit, first)
+        for change in rest:
             applied = self._apply(unit, replace(change, before=applied.after))
         return applied.after
+
+    def _expiry(self, stored: Record | None, key: Key, origin: Origin, now: datetime) -> Change | None:
+        """Return the expiry that a live record has come to, as a change of its own, or None."""
+        lapsed = None if stored is None else self.policy.lapse(stored, now)
+        if lapsed is None:
+            return None
+        by_itself = replace(origin, actor="system", source="expiry", reason=None, idempotency_key=None)
+        return _change(stored, key, Step("expire", lapsed), by_itself, now)
 
     def _check(self, change: Change) -> None:
         size = sum(len(encode(value).encode("utf-8")) for value in (change.after.data, change.after.metadata))
@@ -222,16 +225,22 @@ class Bucket:
             check(change)
 
     def _apply(self, unit: Any, change: Change) -> Change:
-        revision = self.backend.apply(unit, change)
+        try:
+            revision = self.backend.apply(unit, change)
+        except StateConflict as lost:
+            # What was read a moment ago is not the caller's expectation: without one, the race can be run again.
+            raise StateConflict(change.key, None, lost.actual) from lost
         done = replace(change, revision=revision, after=replace(change.after, revision=revision))
         unit.after_commit(lambda: self.publisher.line_up(done))
         return done
 
 
 def _compare(key: Key, stored: Record | None, expect: Expectation) -> None:
-    """Refuse when a live record is not the expected one; an absent one is for the decision to refuse."""
-    if expect is None or stored is None or stored.deleted:
+    """Refuse when the stored record is not the expected one."""
+    if expect is None:
         return
+    if stored is None:
+        raise StateConflict(key, expect, None)
     matched = stored.revision == expect.number if isinstance(expect, Revision) else stored.version == expect
     if not matched:
         raise StateConflict(key, expect, stored.version)

@@ -12,9 +12,9 @@ import re
 from dataclasses import dataclass, replace
 from math import isfinite
 
-from ..errors import LimitExceeded, StateValidationError
+from ..errors import LimitExceeded, StateValidationError, shown
 from .clock import from_iso, iso
-from .record import JSON, JSONObject, Key, Record
+from .record import JSON, Change, JSONObject, Key, Record
 
 MAX_DEPTH = 100
 """Levels of nesting; PostgreSQL and SQLite accept more, Python's own recursion not much more."""
@@ -67,7 +67,7 @@ class _Cleaner:
         out: JSONObject = {}
         for name, item in value.items():
             if not isinstance(name, str):
-                raise _refused(path, f"The member name {name!r} is not text: JSON objects have string keys.")
+                raise _refused(path, f"The member name {shown(name)} is not text: JSON objects have string keys.")
             if len(name) > MAX_NAME:
                 raise LimitExceeded(f"A member name in {path[:80]}", MAX_NAME, len(name), unit="characters")
             plain = self.text(name, path)
@@ -233,6 +233,16 @@ def decode_record(text: str) -> Record:
         return Record(key=Key(fields["bucket"], fields["name"]), **values)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError("This is not an encoded record.") from error
+
+
+def isolated_change(change: Change) -> Change:
+    """Copy a change with the JSON of its records, for code that may edit what it gets.
+
+    :param change: any change.
+    :returns: an equal change that shares no dict with it.
+    """
+    before = None if change.before is None else isolated(change.before)
+    return replace(change, before=before, after=isolated(change.after))
 
 
 def isolated(record: Record) -> Record:

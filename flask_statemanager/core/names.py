@@ -8,7 +8,7 @@ import threading
 import time
 import uuid
 
-from ..errors import LimitExceeded, StateValidationError
+from ..errors import LimitExceeded, StateValidationError, shown
 from .codec import text_problem
 
 MAX_ID = 255
@@ -33,7 +33,7 @@ def check_id(value: object) -> str:
         segments = value.split("/")
         if not any(segment in ("", ".", "..") for segment in segments):
             return str.__str__(value)
-    raise StateValidationError({"state_id": [f"{_shown(value)} is not a state id: {_ID_RULE}."]})
+    raise StateValidationError({"state_id": [f"{shown(value)} is not a state id: {_ID_RULE}."]})
 
 
 def check_word(value: object, field: str) -> str:
@@ -48,7 +48,7 @@ def check_word(value: object, field: str) -> str:
     if isinstance(word, str) and _WORD.fullmatch(word):
         return str.__str__(word)
     raise StateValidationError(
-        {field: [f"{_shown(value)} is not a name: a letter, then at most 62 letters, digits, underscores or hyphens."]}
+        {field: [f"{shown(value)} is not a name: a letter, then at most 62 letters, digits, underscores or hyphens."]}
     )
 
 
@@ -63,18 +63,13 @@ def check_text(value: object, field: str, limit: int) -> str:
     :raises LimitExceeded: when it is too long.
     """
     if not isinstance(value, str) or not value:
-        raise StateValidationError({field: [f"Must be text and not empty, not {_shown(value)}."]})
+        raise StateValidationError({field: [f"Must be text and not empty, not {shown(value)}."]})
     if len(value) > limit:
         raise LimitExceeded(f"{field}", limit, len(value), unit="characters")
     problem = text_problem(value)
     if problem:
         raise StateValidationError({field: [problem]})
     return str.__str__(value)
-
-
-def _shown(value: object) -> str:
-    text = ascii(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 class TimeOrderedIds:

@@ -43,6 +43,13 @@ class Unit(ABC):
         :param act: called without arguments, in the order of registration; it must not raise.
         """
 
+    @abstractmethod
+    def savepoint(self) -> AbstractContextManager[None]:
+        """Undo what is written in the block, and forget what it wants announced, when it raises.
+
+        :raises StorageError: when the storage fails.
+        """
+
 
 class Backend(ABC):
     """Where records live. Every method that takes a unit works inside that unit's transaction."""

@@ -11,7 +11,7 @@ from datetime import datetime
 from math import isfinite
 from typing import Any
 
-from ..errors import StateValidationError
+from ..errors import LimitExceeded, StateValidationError, shown
 from .clock import from_iso, iso
 from .codec import settled, text_problem
 from .record import JSON, Key, Record
@@ -21,6 +21,9 @@ OPERATORS = ("eq", "ne", "gt", "gte", "lt", "lte", "in", "contains", "startswith
 
 ORDERS = ("created_at", "updated_at", "state_id", "version", "revision")
 """What a search can be ordered by; a leading ``-`` turns the order round."""
+
+MAX_FILTERS, MAX_VALUES = 100, 10_000
+"""The most conditions of a search, and values of one ``__in``; databases have limits of their own behind these."""
 
 _ROOTS = ("data", "metadata")
 _ORDERED = ((str, int, float), "compares numbers with numbers or text with text.")
@@ -138,19 +141,21 @@ def parse_filters(filters: Mapping[str, JSON] | None) -> tuple[Filter, ...]:
         return ()
     if not isinstance(filters, Mapping):
         raise StateValidationError({"filters": ["Must be a dict such as {'data.status': 'active'}."]})
+    if len(filters) > MAX_FILTERS:
+        raise LimitExceeded("The search", MAX_FILTERS, len(filters), unit="filters")
     return tuple(_parse(name, value) for name, value in filters.items())
 
 
 def _parse(name: object, value: JSON) -> Filter:
     if not isinstance(name, str):
-        raise StateValidationError({"filters": [f"The path {name!r} is not text."]})
+        raise StateValidationError({"filters": [f"The path {shown(name)} is not text."]})
     dotted, mark, operator = name.rpartition("__")
     if not mark:
         dotted, operator = name, "eq"
     if operator not in OPERATORS:
         listed = ", ".join(OPERATORS)
         raise _bad(
-            name, f"{operator!r} is no operator; known are {listed}. A name with '__' in it needs '__eq' behind."
+            name, f"{shown(operator)} is no operator; known are {listed}. A name with '__' in it needs '__eq' behind."
         )
     root, *path = dotted.split(".")
     if root not in _ROOTS or not path:
@@ -167,6 +172,8 @@ def _operand(name: str, operator: str, value: JSON) -> JSON:
     if operator == "in":
         if not isinstance(value, list | tuple | set | frozenset):
             raise _bad(name, "__in takes a list of values.")
+        if len(value) > MAX_VALUES:
+            raise LimitExceeded(f"The list of {shown(name)}", MAX_VALUES, len(value), unit="values")
         return [_scalar(name, item) for item in value]
     value = _scalar(name, value)
     kinds, demand = _OPERANDS.get(operator, (object, ""))
@@ -194,10 +201,10 @@ def _scalar(name: str, value: Any) -> JSON:
 
 
 def _bad(name: str, message: str) -> StateValidationError:
-    return StateValidationError({f"filters.{name}": [message]})
+    return StateValidationError({f"filters.{name[:120]}": [message]})
 
 
-def parse_order(order_by: str | None) -> Order:
+def parse_order(order_by: object) -> Order:
     """Turn ``"-updated_at"`` into an order.
 
     :param order_by: one of :data:`ORDERS`, with ``-`` for descending; None for ``created_at``.
@@ -206,12 +213,12 @@ def parse_order(order_by: str | None) -> Order:
     """
     if order_by is None:
         return Order()
-    by = str(order_by).removeprefix("-")
-    if by not in ORDERS:
+    by = order_by.removeprefix("-") if isinstance(order_by, str) else ""
+    if by not in ORDERS or not isinstance(order_by, str):
         raise StateValidationError(
-            {"order_by": [f"{order_by!r} is no order; known are {', '.join(ORDERS)}, each with '-'."]}
+            {"order_by": [f"{shown(order_by)} is no order; known are {', '.join(ORDERS)}, each with '-'."]}
         )
-    return Order(by, descending=str(order_by).startswith("-"))
+    return Order(by, descending=order_by.startswith("-"))
 
 
 def cursor_after(record: Record, order: Order) -> str:

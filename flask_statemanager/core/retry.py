@@ -33,7 +33,9 @@ def retried(
     for attempt in range(1, attempts):
         try:
             return work()
-        except StateConflict:
+        except StateConflict as conflict:
+            if conflict.expected is not None:  # the caller's expectation failed, and will fail again
+                raise
             bound = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)
             sleep(random.uniform(0, bound))  # noqa: S311 - spreading racers needs no secrecy
     return work()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import logging
 import threading
 import warnings
@@ -13,7 +14,7 @@ from typing import Any, Literal, TypeVar, overload
 
 from ..core.names import check_id
 from ..core.record import Change, Record
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, shown
 
 logger = logging.getLogger("flask_statemanager")
 
@@ -73,6 +74,11 @@ class CallbackRegistry:
     def __len__(self) -> int:
         return len(self._registered)
 
+    @property
+    def has_before(self) -> bool:
+        """Whether any callback runs inside the transaction."""
+        return any(registered.when == "before" for registered in self._registered)
+
 
 class CallbackRunner:
     """Calls the callbacks of one app's changes.
@@ -98,6 +104,11 @@ class CallbackRunner:
         self._known = known
         self._present = present
         self._failed = failed
+
+    @property
+    def has_before(self) -> bool:
+        """Whether any callback runs inside the transaction."""
+        return self._registry.has_before
 
     def before(self, change: Change) -> None:
         """Call the ``before`` callbacks; what they raise refuses the change.
@@ -155,7 +166,8 @@ class EffectVerbs(ABC):
 
         ``old_state`` is ``{}`` at a creation; after a deletion ``new_state`` is the last state, status ``deleted``.
         An ``after`` callback runs once the outermost transaction has committed; its failure is logged and cannot hurt
-        the change. A ``before`` callback runs inside the transaction, perhaps more than once, and vetoes by raising.
+        the change. A ``before`` callback runs inside the transaction, perhaps more than once, and vetoes by raising:
+        its exception reaches the caller of the verb as it is, and nothing is left of the write.
 
         :param event: ``user_suspended`` (type and past tense), a type, a transition (``suspend`` or ``suspended``) or
             ``*``; any other name is taken as a state id.
@@ -166,8 +178,10 @@ class EffectVerbs(ABC):
         :raises ConfigurationError: when the function cannot be called, ``when`` is unknown, or a request is under way.
         :raises StateValidationError: when the event is no known name and no possible state id.
         """
-        registry, known = self._registering()
-        name = str(getattr(event, "value", event))
+        _registry, known = self._registering()
+        name = getattr(event, "value", event)
+        if not isinstance(name, str):
+            raise ConfigurationError(f"An event is named by text such as 'user_suspended', not by {shown(event)}.")
         if when not in ("before", "after"):
             raise ConfigurationError(f"when={when!r} is unknown: use 'before' or 'after'.")
         if name not in known:
@@ -175,9 +189,10 @@ class EffectVerbs(ABC):
         only = None if state_id is None else check_id(state_id)
 
         def register(function: Function) -> Function:
-            if not callable(function):
-                raise ConfigurationError(f"A callback must be callable, and {function!r} is not.")
-            registry.add(Registered(name, function, when, only))
+            if inspect.iscoroutinefunction(function) or not isinstance(function, Callable):  # type: ignore[arg-type]
+                raise ConfigurationError(f"A callback must be callable and not async; {shown(function)} is not.")
+            present, _known = self._registering()  # a decorator may be applied later than it was made
+            present.add(Registered(name, function, when, only))
             return function
 
         return register if callback is None else register(callback)

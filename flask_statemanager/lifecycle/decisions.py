@@ -134,6 +134,7 @@ class Rollback:
     name: str
     definitions: Definitions
     past: Record
+    last: Record | None
     undelete: bool
 
     def __call__(self, current: Record | None, now: datetime) -> Step:
@@ -147,15 +148,7 @@ class Rollback:
         if current is None or (current.deleted and not self.undelete):
             raise StateNotFound(self.name)
         machine = self.definitions.get(current.type).machine
-        if self.past.type != current.type:
-            message = f"Version {self.past.version} has type {self.past.type!r}, the state has {current.type!r} now."
-            raise StateValidationError({"to_version": [message]})
-        if self.past.status not in machine.statuses:
-            reason = f"The type {current.type!r} no longer has the status {self.past.status!r} of that version"
-            raise TransitionNotAllowed(ROLLBACK, current.status, machine.allowed(current.status), reason=reason)
-        if current.status in machine.final:
-            reason = f"The status {current.status!r} is final, and a rollback would leave it"
-            raise TransitionNotAllowed(ROLLBACK, current.status, machine.allowed(current.status), reason=reason)
+        self._check_way(current, machine)
         past = self.past
         restored = replace(
             current, label=past.label, data=past.data, metadata=past.metadata, status=past.status, deleted_at=None
@@ -165,6 +158,20 @@ class Rollback:
             # The kept expiry is over: restoring it would expire the state again in the same breath.
             restored = replace(restored, expires_at=None)
         return Step(ROLLBACK, restored)
+
+    def _check_way(self, current: Record, machine: Machine) -> None:
+        if self.past.type != current.type:
+            message = f"Version {self.past.version} has type {self.past.type!r}, the state has {current.type!r} now."
+            raise StateValidationError({"to_version": [message]})
+        reason = None
+        if self.past.status not in machine.statuses:
+            reason = f"The type {current.type!r} no longer has the status {self.past.status!r} of that version"
+        # What was final when it was deleted comes back as it was, or not at all.
+        present = self.last.status if current.deleted and self.last is not None else current.status
+        if present in machine.final and not (current.deleted and self.past.status == present):
+            reason = f"The status {present!r} is final, and a rollback would leave it"
+        if reason is not None:
+            raise TransitionNotAllowed(ROLLBACK, current.status, machine.allowed(current.status), reason=reason)
 
 
 def way(machine: Machine, status: str, transition: str) -> Transition:
@@ -184,13 +191,14 @@ def way(machine: Machine, status: str, transition: str) -> Transition:
 
 
 def refusing_guard(edge: Transition, current: Record, after: Record) -> Guard | None:
-    """Return the first guard that refuses, or None. An exception in a guard is the application's, and goes through.
+    """Return the first guard that refuses, with its reason, or None.
 
     :param edge: the transition.
     :param current: the present record.
     :param after: the record as it would be.
     """
     for guard in edge.conditions:
-        if not guard.check(State.of(current), State.of(after)):
-            return guard
+        refusal = guard.refusal(State.of(current), State.of(after))
+        if refusal is not None:
+            return replace(guard, name=guard.title, reason=refusal)
     return None

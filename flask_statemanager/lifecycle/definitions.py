@@ -11,7 +11,7 @@ from marshmallow import Schema
 
 from ..core.names import check_word
 from ..core.query import Lapse
-from ..errors import ConfigurationError, StateValidationError
+from ..errors import ConfigurationError, StateValidationError, shown
 from .machine import Machine, default_machine
 from .types import StateType
 
@@ -55,7 +55,7 @@ class Definitions:
         if found is None:
             known = ", ".join(sorted(self._types))
             raise StateValidationError(
-                {"state_type": [f"There is no type {name!r}; known are {known}. Declare it with define()."]}
+                {"state_type": [f"There is no type {shown(name)}; known are {known}. Declare it with define()."]}
             )
         return found
 

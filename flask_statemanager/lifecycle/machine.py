@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ from ..core.names import check_word
 from ..errors import ConfigurationError, StateValidationError
 from .state import State
 from .types import CREATE, DELETE, DELETED, EXPIRE, ROLLBACK, UPDATE
+
+logger = logging.getLogger("flask_statemanager")
 
 GuardCheck = Callable[[State, State], Any]
 """Takes the present state and the state as it would be; a false answer refuses."""
@@ -24,7 +27,7 @@ class Guard:
 
     It runs inside the transaction, perhaps more than once, and must not change anything.
 
-    :param check: takes the present state and the state as it would be; a false answer refuses.
+    :param check: takes the present state and the state as it would be; a false answer or an exception refuses.
     :param name: how to name it; the function's name by default.
     :param reason: what to tell the user when it refuses; the first line of the function's docstring by default.
     """
@@ -37,6 +40,18 @@ class Guard:
     def title(self) -> str:
         """The guard's name."""
         return self.name or getattr(self.check, "__name__", type(self.check).__name__)
+
+    def refusal(self, present: State, planned: State) -> str | None:
+        """Return why the guard refuses, or None when it does not.
+
+        :param present: the state as it is.
+        :param planned: the state as it would be.
+        """
+        try:
+            return None if self.check(present, planned) else self.sentence
+        except Exception as error:
+            logger.info("The guard %s refuses by raising.", self.title, exc_info=True)
+            return str(error) or type(error).__name__
 
     @property
     def sentence(self) -> str:
@@ -53,14 +68,14 @@ class Transition:
     :param sources: the statuses it starts from, or ``"*"``.
     :param target: the status it leads to; None to stay.
     :param past: its past tense, for event names; regular by default (``complete`` to ``completed``).
-    :param guards: conditions, functions or :class:`Guard`, that must all hold.
+    :param guards: conditions, functions or :class:`Guard`, that must all hold; one or a sequence.
     """
 
     name: str
     sources: Sequence[str] | str = ANY
     target: str | None = None
     past: str = ""
-    guards: Sequence[Guard | GuardCheck] = ()
+    guards: Sequence[Guard | GuardCheck] | Guard | GuardCheck = ()
 
     @property
     def past_tense(self) -> str:
@@ -70,7 +85,8 @@ class Transition:
     @property
     def conditions(self) -> tuple[Guard, ...]:
         """The guards, each as a :class:`Guard`."""
-        return tuple(guard if isinstance(guard, Guard) else Guard(guard) for guard in self.guards)
+        guards: Sequence[Guard | GuardCheck] = self.guards if isinstance(self.guards, Sequence) else (self.guards,)
+        return tuple(guard if isinstance(guard, Guard) else Guard(guard) for guard in guards)
 
 
 def regular_past(verb: str) -> str:
@@ -88,6 +104,10 @@ def regular_past(verb: str) -> str:
 
 _BUILT_IN = (Transition(UPDATE, ANY), Transition(DELETE, ANY, DELETED))
 _RESERVED = (CREATE, ROLLBACK)
+_HINTS = {
+    CREATE: " A state is created with register_state().",
+    ROLLBACK: " An earlier version is restored with rollback_state().",
+}
 _PASTS = {CREATE: "created", ROLLBACK: "rolled_back"}
 
 
@@ -139,13 +159,8 @@ class Machine:
         self.pasts = {t.name: t.past_tense for t in self._transitions} | _PASTS
 
     def _compile(self, transition: Transition) -> None:
-        if transition.name in _RESERVED:
-            raise ConfigurationError(f"The transition {transition.name!r} is built in: choose another name.")
-        if transition.name == DELETE and transition.target != DELETED:
-            raise ConfigurationError(f"The transition 'delete' must lead to {DELETED!r}.")
-        if transition.name != DELETE and transition.target == DELETED:
-            raise ConfigurationError(f"Only 'delete' leads to {DELETED!r}: a deleted state is a tombstone.")
-        keeps = transition.name in (UPDATE, DELETE)
+        _check_transition(transition)
+        keeps = transition.name == DELETE or (transition.name == UPDATE and transition.target is None)
         for source in self._sources(transition):
             if source in self.final and not keeps:
                 raise ConfigurationError(
@@ -174,6 +189,8 @@ class Machine:
         :param status: the present status.
         :param transition: its name.
         """
+        if status not in self.statuses:  # of an earlier machine: it can still be annotated and deleted
+            return next((t for t in _BUILT_IN if t.name == transition), None)
         return self._edges.get((status, transition))
 
     def target(self, status: str, transition: str) -> str | None:
@@ -190,6 +207,8 @@ class Machine:
 
         :param status: the present status.
         """
+        if status not in self.statuses:
+            return tuple(t.name for t in _BUILT_IN)
         return tuple(dict.fromkeys(t.name for t in self._transitions if (status, t.name) in self._edges))
 
     def edges(self) -> list[tuple[str, str, str]]:
@@ -205,8 +224,19 @@ class Machine:
         known = [t.name for t in self._transitions]
         if transition not in known:
             listed = ", ".join(dict.fromkeys(known))
-            hint = " A state is created with register_state()." if transition == CREATE else ""
+            hint = _HINTS.get(transition, "")
             raise StateValidationError({"transition": [f"There is no {transition!r} here; known are {listed}.{hint}"]})
+
+
+def _check_transition(transition: Transition) -> None:
+    if transition.name in _RESERVED:
+        raise ConfigurationError(f"The transition {transition.name!r} is built in: choose another name.")
+    if transition.name == DELETE and transition.target != DELETED:
+        raise ConfigurationError(f"The transition 'delete' must lead to {DELETED!r}.")
+    if transition.name != DELETE and transition.target == DELETED:
+        raise ConfigurationError(f"Only 'delete' leads to {DELETED!r}: a deleted state is a tombstone.")
+    if not all(callable(guard.check) for guard in transition.conditions):
+        raise ConfigurationError(f"The guards of {transition.name!r} must be functions or Guard objects.")
 
 
 def _statuses(

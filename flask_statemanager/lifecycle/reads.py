@@ -6,13 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from ..core.clock import in_utc
 from ..core.names import check_id, check_text, check_word
-from ..core.query import ChangeQuery, Query, parse_filters, parse_order
+from ..core.query import MAX_FILTERS, ChangeQuery, Query, parse_filters, parse_order
 from ..core.record import Key, Record
-from ..errors import StateNotFound, StateValidationError
+from ..errors import LimitExceeded, StateNotFound, StateValidationError, shown
 from .decisions import refusing_guard
 from .machine import Machine
 from .parts import BUCKET, Parts
@@ -148,7 +149,9 @@ class LifecycleReads(ABC):
         :raises StateValidationError: when the arguments are unusable.
         :raises StorageError: when the storage fails.
         """
-        return self._changes(ChangeQuery(BUCKET, _key(state_id), after=_number(after), limit=_number(limit)), session)
+        return self._changes(
+            ChangeQuery(BUCKET, _key(state_id), after=_number(after, "after"), limit=_number(limit)), session
+        )
 
     def get_recent_changes(
         self, state_id: str | None = None, limit: int = 10, *, session: Any = None
@@ -253,14 +256,18 @@ def _key(state_id: str) -> Key:
     return Key(BUCKET, check_id(state_id))
 
 
-def _number(value: object) -> int | None:
+def _number(value: object, field: str = "limit") -> int | None:
     if value is None:
         return None
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63:
         return value
-    raise StateValidationError({"limit": [f"Must be a number from 0 on, not {value!r}."]})
+    raise StateValidationError({field: [f"Must be a number from 0 on, not {shown(value)}."]})
 
 
 def _statuses(status: str | Iterable[str]) -> tuple[str, ...]:
-    values = (status,) if isinstance(status, str) else tuple(status)
-    return tuple(check_word(value, "status") for value in values)
+    if isinstance(status, str) or not isinstance(status, Iterable):
+        return (check_word(status, "status"),)
+    found = tuple(check_word(value, "status") for value in islice(status, MAX_FILTERS + 1))
+    if len(found) > MAX_FILTERS:
+        raise LimitExceeded("The search", MAX_FILTERS, len(found), unit="statuses")
+    return found

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from ..core.clock import in_utc
 from ..core.names import TimeOrderedIds, check_id, check_text, check_word
 from ..core.record import Expectation, Key, Record, Revision
-from ..errors import StateNotFound, StateValidationError, TransitionNotAllowed
+from ..errors import StateNotFound, StateValidationError, TransitionNotAllowed, shown
 from .decisions import Registration, Rollback, Update
 from .parts import BUCKET, Parts
 from .state import State
@@ -79,7 +79,9 @@ class LifecycleWrites(ABC):
         parts = self._parts()
         name = _ids.new() if state_id is None else check_id(state_id)
         if if_exists not in ("error", "ignore", "update"):
-            raise StateValidationError({"if_exists": [f"{if_exists!r} is unknown: use 'error', 'ignore' or 'update'."]})
+            raise StateValidationError(
+                {"if_exists": [f"{shown(if_exists)} is unknown: use 'error', 'ignore' or 'update'."]}
+            )
         decide = Registration(
             key=Key(BUCKET, name),
             definition=parts.definitions.get(state_type),
@@ -134,7 +136,7 @@ class LifecycleWrites(ABC):
         parts = self._parts()
         name = check_id(state_id)
         if mode not in ("merge", "replace"):
-            raise StateValidationError({"mode": [f"{mode!r} is unknown: use 'merge' or 'replace'."]})
+            raise StateValidationError({"mode": [f"{shown(mode)} is unknown: use 'merge' or 'replace'."]})
         decide = Update(
             name=name,
             definition=parts.definitions,
@@ -219,11 +221,14 @@ class LifecycleWrites(ABC):
         position = in_utc(at, "at") if at is not None else _version(to_version, "to_version")
         with parts.bucket.reading(session) as unit:
             past = parts.history.record_at(unit, Key(BUCKET, name), position)
+            last = _before_deletion(parts, unit, Key(BUCKET, name)) if undelete else None
         if past is None:
-            raise StateNotFound(name)
+            raise StateNotFound(name, at=position if at is not None else f"version {position}")
         if past.deleted:
             raise StateValidationError({"to_version": ["The state was deleted then: restore a version before."]})
-        decide = Rollback(name, parts.definitions, past, undelete)
+        if at is not None:
+            past = parts.bucket.present(past, in_utc(at, "at"))
+        decide = Rollback(name, parts.definitions, past, last, undelete=undelete)
         origin = parts.origin(actor=actor, source=source, reason=reason)
         write, wanted = parts.bucket.write, _expectation(expect)
         return _written(
@@ -254,6 +259,14 @@ def _written(parts: Parts, name: str, transition: str, write: Callable[[], Recor
     return State.of(record if record.deleted else parts.bucket.present(record))
 
 
+def _before_deletion(parts: Parts, unit: Any, key: Key) -> Record | None:
+    """Return what a tombstone was before it was deleted."""
+    stored = parts.backend.read(unit, key)
+    if stored is None or not stored.deleted:
+        return None
+    return parts.history.record_at(unit, key, stored.version - 1)
+
+
 def _owner(owner: str | None) -> str | None:
     return None if owner is None else check_text(owner, "owner", MAX_TEXT)
 
@@ -261,7 +274,7 @@ def _owner(owner: str | None) -> str | None:
 def _version(value: object, field: str) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63:
         return value
-    raise StateValidationError({field: [f"Must be a version, a positive integer, not {value!r}."]})
+    raise StateValidationError({field: [f"Must be a version, a positive integer, not {shown(value)}."]})
 
 
 def _expectation(expect: object) -> Expectation:

@@ -14,13 +14,18 @@ from sqlalchemy.exc import DBAPIError
 from ...core.ports import Backend, Counts, Expires, JoinsTransaction, KeepsHistory, Searches, Unit, settle
 from ...core.query import ChangeQuery, Query
 from ...core.record import Change, Key, Record
-from ...errors import StateConflict
+from ...errors import ConfigurationError, StateConflict
 from .connection import SqlUnit, in_memory, pool_for, unreachable
 from .dialects import dialect_of
 from .joining import joined
 from .search import Searching
 from .statements import Row, Statements, compiled
 from .tables import Tables
+
+_TUNING = frozenset(
+    ("user", "password", "passfile", "application_name", "connect_timeout", "sslmode", "sslcert", "sslkey", "timeout")
+)
+"""Options of a database URL that do not change what is found behind it; a password must not get into a key."""
 
 
 class SqlBackend(Backend, KeepsHistory, Searches, Counts, Expires, JoinsTransaction):
@@ -38,6 +43,10 @@ class SqlBackend(Backend, KeepsHistory, Searches, Counts, Expires, JoinsTransact
         self.engine = engine
         self.tables = tables
         self._owned = owned
+        if engine.get_execution_options().get("schema_translate_map"):
+            raise ConfigurationError(
+                "schema_translate_map does not reach the statements of the states: give the metadata a schema instead."
+            )
         self._dialect = dialect_of(engine)
         self._pool = pool_for(self._dialect, tables.state.fullname)
         self._statements = Statements(tables, self._dialect)
@@ -50,10 +59,11 @@ class SqlBackend(Backend, KeepsHistory, Searches, Counts, Expires, JoinsTransact
 
     @property
     def identity(self) -> str:
-        """Database and table, without user and options, which may differ between processes on the same store."""
+        """Database, options and table, without user and whatever merely tunes a connection."""
         url = self.engine.url
         place = f"{url.host or ''}:{url.port or ''}/{url.database}"
-        return f"{url.get_backend_name()}://{place}#{self.tables.state.fullname}"
+        options = sorted((name, str(value)) for name, value in url.query.items() if name not in _TUNING)
+        return f"{url.get_backend_name()}://{place}?{options}#{self.tables.state.fullname}"
 
     def create_tables(self) -> None:
         """Make the tables that are missing.

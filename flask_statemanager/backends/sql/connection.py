@@ -46,6 +46,31 @@ class SqlUnit(Unit):
         """
         self.acts.append(act)
 
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo the block's writes when it raises.
+
+        :raises StorageError: when the database fails.
+        """
+        self._send("SAVEPOINT flask_statemanager")
+        waiting = self.waiting()
+        kept = len(waiting)
+        try:
+            yield
+        except BaseException:
+            self._send("ROLLBACK TO SAVEPOINT flask_statemanager")
+            self._send("RELEASE SAVEPOINT flask_statemanager")
+            del waiting[kept:]
+            raise
+        self._send("RELEASE SAVEPOINT flask_statemanager")
+
+    def waiting(self) -> list[Act]:
+        """Return the list of what is to be done after the commit, for it to be shortened."""
+        return self.acts
+
+    def _send(self, sql: str) -> None:
+        self.run(Compiled(sql, None, {}), {}, fetch=False)
+
     def run(
         self, statement: Compiled, values: dict[str, Any], *, fetch: bool = True, planned: bool = True
     ) -> list[Row]:
@@ -65,7 +90,7 @@ class SqlUnit(Unit):
         with self.translated():
             cursor = connection.cursor()
             try:
-                cursor.execute(statement.sql, statement.bind(values), **options)
+                cursor.execute(statement.sql, statement.bind(values) or (), **options)
                 return cursor.fetchall() if fetch else [(cursor.rowcount,)]
             finally:
                 cursor.close()
@@ -167,7 +192,8 @@ class SharedConnection(Pool):
         :raises StorageError: when the application has a transaction open on it and we would write.
         """
         with self._lock:
-            self._fairy = self._fairy or self._checked_out()
+            if self._fairy is None or self._fairy.driver_connection is None:  # not yet, or the engine was disposed of
+                self._fairy = self._checked_out()
             unit = SqlUnit(self._fairy.driver_connection, self.dialect, self.table)
             if not write:
                 yield unit

@@ -13,6 +13,8 @@ from ...errors import ConfigurationError, StateConflict, StorageError, StorageTi
 
 UPGRADE_HINT = "run 'flask state db upgrade' (or db.create_all() where the application makes its tables so)"
 
+CHECK_HINT = "'flask state db check' tells."
+
 LOCKED_HINT = (
     "The SQLite database is locked by another open write. Where that is this application's own, commit it first, "
     "or join it with session=; otherwise raise the driver's timeout."
@@ -153,7 +155,7 @@ class SqliteDialect(Dialect):
             if _lacks(connection, table):
                 return StorageError(f"The tables of Flask-StateManager are missing: {UPGRADE_HINT}.")
             return StorageUnavailable(f"SQLite failed ({error}): check the file, its folder and the disk.")
-        return StorageError(f"SQLite refused a statement ({error}): check that the tables are current: {UPGRADE_HINT}.")
+        return StorageError(f"SQLite refused a statement ({error}): are the tables current? {CHECK_HINT}")
 
 
 def _is_locked(connection: sqlite3.Connection) -> bool:
@@ -189,11 +191,11 @@ class PostgresDialect(Dialect):
         return value
 
     def read_time(self, value: datetime | None) -> datetime | None:
-        """Return a moment in UTC, whatever the connection's time zone is.
+        """Return a moment from what was selected in UTC, without a zone.
 
         :param value: a column's value.
         """
-        return None if value is None else value.astimezone(timezone.utc)
+        return None if value is None else value.replace(tzinfo=timezone.utc)
 
     def begin(self, connection: Any, *, write: bool) -> bool:
         """Let single reads run without BEGIN and ROLLBACK around them: one round trip instead of three.
@@ -202,6 +204,8 @@ class PostgresDialect(Dialect):
         :param write: whether it is going to write.
         """
         found = bool(connection.autocommit)
+        if connection.info.transaction_status:  # a listener of the application's has said something on check-out
+            connection.commit()
         connection.autocommit = not write
         return found
 
@@ -219,11 +223,17 @@ class PostgresDialect(Dialect):
         connection.autocommit = found
 
     def join(self, connection: Any, *, in_savepoint: bool) -> None:
-        """Do nothing: the driver is in a transaction from the first statement on.
+        """Do nothing, as the driver is in a transaction from the first statement on; unless it commits each by itself.
 
         :param connection: the driver's connection.
         :param in_savepoint: without effect here.
+        :raises ConfigurationError: when the session's engine has the isolation level AUTOCOMMIT.
         """
+        if connection.autocommit:
+            raise ConfigurationError(
+                "session= is on an engine with AUTOCOMMIT, where nothing can be rolled back: leave session= out, or "
+                "give the session an engine with transactions."
+            )
 
     def wrapped(self, error: Exception, connection: Any, table: str) -> Exception:
         """Return our error for a driver's, by its SQLSTATE.
@@ -236,7 +246,9 @@ class PostgresDialect(Dialect):
         if state in ("42P01", "3F000"):
             return StorageError(f"The tables of Flask-StateManager are missing: {UPGRADE_HINT}.")
         if state in ("40001", "40P01"):
-            return StateConflict("A record", "no concurrent writer", None)
+            return StateConflict("The record", None, None)
+        if state == "25P02":
+            return StorageError("The session's transaction has failed already: roll the session back first.")
         if state in ("55P03", "57014"):
             return StorageTimeout(f"PostgreSQL gave up waiting ({error}): try again, or look for a long transaction.")
         interfaces = (
@@ -247,7 +259,9 @@ class PostgresDialect(Dialect):
             return StorageUnavailable(
                 f"PostgreSQL cannot be reached ({str(error).strip()}): try again when it is back."
             )
-        return StorageError(f"PostgreSQL refused a statement ({str(error).strip()}): check that {UPGRADE_HINT}.")
+        return StorageError(
+            f"PostgreSQL refused a statement ({str(error).strip()}): are the tables current? {CHECK_HINT}"
+        )
 
 
 def dialect_of(engine: Engine) -> Dialect:

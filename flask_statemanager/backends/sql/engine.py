@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 from typing import Any
+from weakref import ref
 
 from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.pool import StaticPool
 
-from ...errors import ConfigurationError, StorageUnavailable
+from ...errors import ConfigurationError, StorageUnavailable, shown
 
 
 def make_engine(uri: str, *, wal: bool = True) -> Engine:
@@ -33,9 +35,24 @@ def make_engine(uri: str, *, wal: bool = True) -> Engine:
     except ImportError as error:
         hint = " (pip install 'Flask-StateManager[postgresql]')" if "psycopg" in str(error) else ""
         raise ConfigurationError(_hidden(f"The driver for {uri!r} is not installed: {error}{hint}.")) from error
+    if not memory:
+        _forget_in_children(engine)
     if wal and not memory and engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _tune)
     return engine
+
+
+def _forget_in_children(engine: Engine) -> None:
+    """Let a forked child open connections of its own: two processes on one socket read each other's answers."""
+    known = ref(engine)
+
+    def forget() -> None:
+        found = known()
+        if found is not None:
+            found.dispose(close=False)
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=forget)
 
 
 def _hidden(message: str) -> str:
@@ -63,6 +80,26 @@ def switch_wal_on(engine: Engine) -> None:
         raise StorageUnavailable(f"STATEMANAGER_SQLITE_WAL cannot be switched on: {error}") from error
 
 
+_NAMES = ("engine", "db", "database_url", "database_uri", "url")
+
+
+def check_manager(manager: Any) -> None:
+    """Refuse a database manager that names no database, without connecting or needing an app context.
+
+    :param manager: what the caller passed.
+    :raises ConfigurationError: when it is of no use.
+    """
+    if not isinstance(manager, Engine | str) and not any(name in dir(manager) for name in _NAMES):
+        raise _useless(manager)
+
+
+def _useless(manager: Any) -> ConfigurationError:
+    return ConfigurationError(
+        f"database_manager={shown(manager)} offers no database: pass an engine, a URL, a Flask-SQLAlchemy object, "
+        "or an object with .engine, .db, .database_url or .url."
+    )
+
+
 def from_manager(manager: Any) -> tuple[Engine, bool]:
     """Return an engine from what an application calls its database manager.
 
@@ -75,7 +112,7 @@ def from_manager(manager: Any) -> tuple[Engine, bool]:
         return manager, False
     if isinstance(manager, str):
         return make_engine(manager), True
-    for name in ("engine", "db", "database_url", "database_uri", "url"):
+    for name in _NAMES:
         try:
             found = getattr(manager, name, None)
         except RuntimeError as error:  # Flask-SQLAlchemy finds its engine through the app context
@@ -89,7 +126,4 @@ def from_manager(manager: Any) -> tuple[Engine, bool]:
             return make_engine(found), True
         if name == "db" and found is not None:
             return from_manager(found)
-    raise ConfigurationError(
-        f"database_manager={manager!r} offers no database: pass an engine, a URL, a Flask-SQLAlchemy object, "
-        "or an object with .engine, .db, .database_url or .url."
-    )
+    raise _useless(manager)

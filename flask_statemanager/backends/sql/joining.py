@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import event
+from sqlalchemy import Engine, event
+from sqlalchemy.exc import DBAPIError, InvalidRequestError, UnboundExecutionError
 from sqlalchemy.orm import Session, SessionTransaction, scoped_session
 
 from ...core.ports import Act, Unit, settle
-from ...errors import ConfigurationError
-from .connection import SqlUnit, in_memory
+from ...errors import ConfigurationError, StorageError
+from .connection import SqlUnit, in_memory, unreachable
 from .dialects import Dialect
 
 _INFO = "flask_statemanager.announcements"
@@ -50,7 +51,14 @@ class Announcements:
         :param session: the session.
         :param act: delivers it.
         """
-        self._waiting.setdefault(_innermost(session), []).append(act)
+        self.waiting(session).append(act)
+
+    def waiting(self, session: Session) -> list[Act]:
+        """Return what the innermost transaction is going to announce.
+
+        :param session: the session.
+        """
+        return self._waiting.setdefault(_innermost(session), [])
 
     def begins_in_savepoint(self, session: Session) -> bool:
         """Tell whether a root transaction is joined for the first time inside a savepoint, and note that it is joined.
@@ -89,6 +97,19 @@ def _innermost(session: Session) -> SessionTransaction:
     return transaction
 
 
+def _connected(session: Session, clause: Any) -> tuple[Engine, Any]:
+    """Return the engine that a session uses for a table, and the driver's connection in its transaction."""
+    try:
+        connection = session.connection(bind_arguments={"clause": clause})
+        return connection.engine, connection.connection.driver_connection
+    except UnboundExecutionError as error:
+        raise ConfigurationError("session= has no database: bind it to the engine that keeps the states.") from error
+    except DBAPIError as error:
+        raise unreachable(error) from error
+    except InvalidRequestError as error:
+        raise StorageError(f"The session given as session= cannot be used: roll it back first ({error}).") from error
+
+
 class JoinedUnit(SqlUnit):
     """A unit inside a session's transaction, which only the session's owner ends.
 
@@ -99,11 +120,19 @@ class JoinedUnit(SqlUnit):
     :param write: whether it is going to write.
     """
 
-    def __init__(self, session: Session, clause: Any, dialect: Dialect, table: str, *, write: bool) -> None:
+    def __init__(
+        self, session: Session | scoped_session[Any], clause: Any, dialect: Dialect, table: str, *, write: bool
+    ) -> None:
         super().__init__(None, dialect, table)
-        self._session = session
+        self._given = session
         self._clause = clause
         self._write = write
+
+    @property
+    def _session(self) -> Session:
+        """The session, looked up anew each time: within a block ``db.session`` may be removed and made again."""
+        found: Session = self._given() if isinstance(self._given, scoped_session) else self._given
+        return found
 
     @property
     def connection(self) -> Any:
@@ -115,14 +144,14 @@ class JoinedUnit(SqlUnit):
         :raises ConfigurationError: when the session is one of another database.
         :raises StorageError: when the database fails.
         """
-        found = self._session.connection(bind_arguments={"clause": self._clause})
-        same = found.engine.pool is self.dialect.engine.pool
-        if not same and (in_memory(self.dialect) or found.engine.url != self.dialect.engine.url):
+        engine, connection = _connected(self._session, self._clause)
+        same = engine.pool is self.dialect.engine.pool
+        if not same and (in_memory(self.dialect) or engine.url != self.dialect.engine.url):
             raise ConfigurationError(
                 "session= is bound to another database than the one that keeps the states: "
                 "use a session of that database, or STATEMANAGER_BIND_KEY to put the states beside your tables."
             )
-        self._connection = found.connection.driver_connection
+        self._connection = connection
         if self._write:
             unsure = Announcements.of(self._session).begins_in_savepoint(self._session)
             with self.translated():
@@ -136,6 +165,10 @@ class JoinedUnit(SqlUnit):
         """
         Announcements.of(self._session).add(self._session, act)
 
+    def waiting(self) -> list[Act]:
+        """Return what the session's innermost transaction is going to announce."""
+        return Announcements.of(self._session).waiting(self._session)
+
 
 def joined(session: Any, dialect: Dialect, clause: Any, table: str, *, write: bool) -> Unit:
     """Return a unit inside a session's transaction.
@@ -148,9 +181,7 @@ def joined(session: Any, dialect: Dialect, clause: Any, table: str, *, write: bo
     :raises ConfigurationError: when it is no session, or one of another kind of database.
     :raises StorageError: when the database fails.
     """
-    if isinstance(session, scoped_session):
-        session = session()
-    if not isinstance(session, Session):
+    if not isinstance(session, Session | scoped_session):
         raise ConfigurationError(
             f"session= takes an SQLAlchemy session such as db.session, not {type(session).__name__} "
             "(asynchronous sessions: pass their sync_session)."

@@ -38,7 +38,7 @@ class Paths(ABC):
         if operator == "ne":
             return not_(func.coalesce(self.equals(column, path, value), false()))
         if operator == "in":
-            return or_(false(), *(self.equals(column, path, item) for item in value))
+            return self.among(column, path, value)
         if operator == "eq":
             return self.equals(column, path, value)
         if operator == "contains":
@@ -62,6 +62,10 @@ class Paths(ABC):
     @abstractmethod
     def equals(self, column: Condition, path: tuple[str, ...], value: JSON) -> Condition:
         """Whether the value is this JSON scalar."""
+
+    @abstractmethod
+    def among(self, column: Condition, path: tuple[str, ...], values: list[JSON]) -> Condition:
+        """Whether the value is one of these JSON scalars, of which there may be thousands."""
 
     @abstractmethod
     def compares(self, column: Condition, path: tuple[str, ...], operator: str, value: JSON) -> Condition:
@@ -99,6 +103,18 @@ class SqlitePaths(Paths):
         if value is None or isinstance(value, bool):
             return kind == encode(value)
         return and_(kind.in_(_sqlite_types(value)), found == literal(value))
+
+    def among(self, column: Condition, path: tuple[str, ...], values: list[JSON]) -> Condition:
+        """Whether type and value are the same as one of these; one list for each type, as a tree has a limit."""
+        kind, found = self._type(column, path), self._value(column, path)
+        words = [encode(value) for value in values if value is None or isinstance(value, bool)]
+        texts = [value for value in values if isinstance(value, str)]
+        numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+        return or_(
+            kind.in_(words),
+            and_(kind == "text", found.in_(texts)),
+            and_(kind.in_(("integer", "real")), found.in_(numbers)),
+        )
 
     def compares(self, column: Condition, path: tuple[str, ...], operator: str, value: JSON) -> Condition:
         """Whether a value of the same type stands in this relation."""
@@ -157,6 +173,11 @@ class PostgresPaths(Paths):
     def equals(self, column: Condition, path: tuple[str, ...], value: JSON) -> Condition:
         """Whether the jsonb values are equal, which tells true from 1 and takes 1 for 1.0."""
         return self._value(column, path) == _jsonb(value)
+
+    def among(self, column: Condition, path: tuple[str, ...], values: list[JSON]) -> Condition:
+        """Whether the jsonb value is in a jsonb array, which is one parameter however long."""
+        items = func.jsonb_array_elements(_jsonb(values)).table_valued("value")
+        return self._value(column, path).in_(select(items.c.value))
 
     def compares(self, column: Condition, path: tuple[str, ...], operator: str, value: JSON) -> Condition:
         """Compare numbers as jsonb, and text by code point."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, Text, and_, bindparam, case, cast, func, select, update
+from sqlalchemy import JSON, Column, DateTime, Text, and_, bindparam, case, cast, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Dialect
@@ -110,7 +110,7 @@ class Statements:
 
     def record_columns(self) -> list[ColumnElement[Any]]:
         """Return what to select for a record, in the order of :data:`RECORD_FIELDS`."""
-        return [_as_text(self.tables.state.c[name]) for name in RECORD_FIELDS]
+        return [self._readable(self.tables.state.c[name]) for name in RECORD_FIELDS]
 
     def history_columns(self, alias: Any = None) -> list[ColumnElement[Any]]:
         """Return what to select from the history for a record, in the order of :data:`RECORD_FIELDS`.
@@ -119,7 +119,15 @@ class Statements:
         """
         columns = (self.tables.history if alias is None else alias).c
         renamed = {"status": "to_status", "created_at": "record_created_at", "updated_at": "created_at"}
-        return [_as_text(columns[renamed.get(name, name)]) for name in RECORD_FIELDS]
+        return [self._readable(columns[renamed.get(name, name)]) for name in RECORD_FIELDS]
+
+    def _readable(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        """JSON as text, for our codec; time in UTC, as a session elsewhere cannot show the end of the year 9999."""
+        if isinstance(column.type, JSON):
+            return cast(column, Text)
+        if self.postgres and isinstance(column.type, DateTime):
+            return func.timezone("UTC", column)
+        return column
 
     def _bound(self, column: Column[Any]) -> ColumnElement[Any]:
         if column.name in ("data", "metadata"):
@@ -140,7 +148,8 @@ class Statements:
         if self.postgres:
             # The transaction's id first, then the revision: a reader that sees a gap may wait for the ids below.
             xid = cast(cast(func.pg_current_xact_id(), Text), table.c.xid.type)
-            number = func.nextval(func.pg_get_serial_sequence(table.fullname, "revision"))
+            quoted = self.dialect.identifier_preparer.format_table(table)
+            number = func.nextval(func.pg_get_serial_sequence(quoted, "revision"))
             values |= {"xid": xid, "revision": case((func.pg_current_xact_id().is_not(None), number))}
         # Only if the version before is the stored one: a log entry must never stand without its state.
         state = self.tables.state.c
@@ -243,7 +252,3 @@ class Statements:
             before = None
         who = Origin(**dict(zip(ORIGIN_FIELDS, origin, strict=True)))
         return Change(after.revision, after.key, after.version, event, before, after, who, after.updated_at)
-
-
-def _as_text(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    return cast(column, Text) if isinstance(column, Column) and column.name in ("data", "metadata") else column
