@@ -179,6 +179,28 @@ def test_a_transaction_that_has_failed_says_to_roll_back(postgres_world: World) 
     world.db.session.rollback()
 
 
+def test_a_thread_never_waits_for_its_own_session(postgres_world: World) -> None:
+    world = postgres_world
+    session = world.db.session
+    world.states.register_state("u1", "user")
+    world.states.update_state("u1", {"a": 1}, session=session)
+    world.states.register_state("u2", "user", session=session)
+    for verb in (lambda: world.states.update_state("u1"), lambda: world.states.register_state("u2", "user")):
+        with pytest.raises(StorageError, match="session="):
+            verb()
+    nested = session.begin_nested()
+    world.states.register_state("u3", "user", session=session)
+    nested.rollback()
+    assert world.states.register_state("u3", "user").version == 1
+    with session.begin_nested():
+        world.states.register_state("u4", "user", session=session)
+    with pytest.raises(StorageError, match="session="):
+        world.states.register_state("u4", "user")
+    session.rollback()
+    assert world.states.update_state("u1", {"b": 1}).data == {"b": 1}
+    assert world.states.register_state("u4", "user").version == 1
+
+
 def test_joining_an_engine_without_transactions_is_refused(postgres_url: str) -> None:
     options = {"SQLALCHEMY_ENGINE_OPTIONS": {"isolation_level": "AUTOCOMMIT"}}
     for world in entered(build("postgresql", postgres_url, **options)):

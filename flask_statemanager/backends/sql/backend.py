@@ -14,10 +14,10 @@ from sqlalchemy.exc import DBAPIError
 from ...core.ports import Backend, Counts, Expires, JoinsTransaction, KeepsHistory, Searches, Unit, settle
 from ...core.query import ChangeQuery, Query
 from ...core.record import Change, Key, Record
-from ...errors import ConfigurationError, StateConflict
+from ...errors import ConfigurationError, StateConflict, StorageError
 from .connection import SqlUnit, in_memory, pool_for, unreachable
 from .dialects import dialect_of
-from .joining import joined
+from .joining import JoinedUnit, held_by_this_thread, joined
 from .search import Searching
 from .statements import Row, Statements, compiled
 from .tables import Tables
@@ -113,6 +113,11 @@ class SqlBackend(Backend, KeepsHistory, Searches, Counts, Expires, JoinsTransact
         :param lock: lock the row until the unit ends (PostgreSQL; SQLite has locked the file already).
         :raises StorageError: when the database fails.
         """
+        if lock and not isinstance(unit, JoinedUnit) and held_by_this_thread(self._dialect, key):
+            raise StorageError(
+                f"{key} is written in this thread's session, which has not committed: waiting for it would never end. "
+                "Commit the session first, or join it with session=."
+            )
         statement = self._statements.read_locked if lock else self._statements.read
         return self._one(unit.run(statement, self._statements.key_values(key)))
 
@@ -132,6 +137,8 @@ class SqlBackend(Backend, KeepsHistory, Searches, Counts, Expires, JoinsTransact
         drawn = unit.run(self._statements.insert_history, self._statements.history_values(change, values))
         if not drawn:
             raise StateConflict(change.key, change.version - 1, None)
+        if isinstance(unit, JoinedUnit):
+            unit.hold(change.key)
         revision: int = drawn[0][0]
         values["revision"] = revision
         if change.version == 1:

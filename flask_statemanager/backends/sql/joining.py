@@ -7,13 +7,16 @@ delivers them, when the session is usable again. A rolled-back transaction takes
 
 from __future__ import annotations
 
+import threading
 from typing import Any
+from weakref import WeakSet
 
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import DBAPIError, InvalidRequestError, UnboundExecutionError
 from sqlalchemy.orm import Session, SessionTransaction, scoped_session
 
 from ...core.ports import Act, Unit, settle
+from ...core.record import Key
 from ...errors import ConfigurationError, StorageError
 from .connection import SqlUnit, in_memory, unreachable
 from .dialects import Dialect
@@ -31,6 +34,7 @@ class Announcements:
         self._waiting: dict[SessionTransaction, list[Act]] = {}
         self._committed: set[SessionTransaction] = set()
         self._joined: SessionTransaction | None = None
+        self._held: dict[SessionTransaction, set[tuple[Dialect, Key]]] = {}
         event.listen(session, "after_commit", self._after_commit)
         event.listen(session, "after_transaction_end", self._after_end)
 
@@ -60,6 +64,24 @@ class Announcements:
         """
         return self._waiting.setdefault(_innermost(session), [])
 
+    def hold(self, session: Session, dialect: Dialect, key: Key) -> None:
+        """Note that a record is written, and so locked, by the innermost transaction.
+
+        :param session: the session.
+        :param dialect: tells one database from another.
+        :param key: the record.
+        """
+        self._held.setdefault(_innermost(session), set()).add((dialect, key))
+        _of_this_thread().add(self)
+
+    def holds(self, dialect: Dialect, key: Key) -> bool:
+        """Tell whether a transaction of the session has written a record and is still open.
+
+        :param dialect: tells one database from another.
+        :param key: the record.
+        """
+        return any((dialect, key) in held for held in self._held.values())
+
     def begins_in_savepoint(self, session: Session) -> bool:
         """Tell whether a root transaction is joined for the first time inside a savepoint, and note that it is joined.
 
@@ -77,18 +99,43 @@ class Announcements:
             self._committed.add(transaction)
 
     def _after_end(self, session: Session, transaction: SessionTransaction) -> None:
+        held = self._held.pop(transaction, set())
         acts = self._waiting.pop(transaction, [])
         committed = transaction in self._committed
         if transaction is self._joined:
             self._joined = None
         self._committed.discard(transaction)
-        if not acts or not committed:
+        if not committed:
             return
         parent = transaction.parent
         if parent is not None:
             self._waiting.setdefault(parent, []).extend(acts)
+            self._held.setdefault(parent, set()).update(held)
             return
         settle(acts)
+
+
+class _Sessions(threading.local):
+    """The sessions that a thread has written with, as long as they live."""
+
+    def __init__(self) -> None:
+        self.known: WeakSet[Announcements] = WeakSet()
+
+
+_sessions = _Sessions()
+
+
+def _of_this_thread() -> WeakSet[Announcements]:
+    return _sessions.known
+
+
+def held_by_this_thread(dialect: Dialect, key: Key) -> bool:
+    """Tell whether this thread has a record locked in a session's open transaction, and would wait for itself.
+
+    :param dialect: tells one database from another.
+    :param key: the record.
+    """
+    return any(announcements.holds(dialect, key) for announcements in _of_this_thread())
 
 
 def _innermost(session: Session) -> SessionTransaction:
@@ -164,6 +211,13 @@ class JoinedUnit(SqlUnit):
         :param act: called in the order of registration.
         """
         Announcements.of(self._session).add(self._session, act)
+
+    def hold(self, key: Key) -> None:
+        """Note that a record is written, and so locked until the session's transaction ends.
+
+        :param key: the record.
+        """
+        Announcements.of(self._session).hold(self._session, self.dialect, key)
 
     def waiting(self) -> list[Act]:
         """Return what the session's innermost transaction is going to announce."""
