@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,28 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
 
 from flask_statemanager import StateManager
 from flask_statemanager.testing.clock import FakeClock
+
+_opened: list[sqlite3.Connection] = []
+
+
+@event.listens_for(Pool, "connect")
+def _remember(connection: Any, _record: Any) -> None:
+    if isinstance(connection, sqlite3.Connection):
+        _opened.append(connection)
+
+
+@pytest.fixture(autouse=True)
+def closed_connections() -> Iterator[None]:
+    """Close what engines of the test have left open: Python 3.13 warns of SQLite connections that nobody closed."""
+    yield
+    while _opened:
+        with suppress(sqlite3.ProgrammingError):  # of another thread
+            _opened.pop().close()
 
 
 @dataclass

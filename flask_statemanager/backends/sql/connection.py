@@ -192,7 +192,9 @@ class SharedConnection(Pool):
         :raises StorageError: when the application has a transaction open on it and we would write.
         """
         with self._lock:
-            if self._fairy is None or self._fairy.driver_connection is None:  # not yet, or the engine was disposed of
+            if self._fairy is not None and self._fairy.driver_connection is None:  # the engine was disposed of
+                self.close()
+            if self._fairy is None:
                 self._fairy = self._checked_out()
             unit = SqlUnit(self._fairy.driver_connection, self.dialect, self.table)
             if not write:
