@@ -41,6 +41,11 @@ ROOT = Path(__file__).parents[1]
 ADMIN, DEMO = "user_1", "user_2"
 
 
+@pytest.fixture
+def closed_connections() -> None:
+    """Leave connections open between the tests: an application here serves all tests of this module."""
+
+
 @pytest.fixture(autouse=True)
 def _alone() -> Iterator[None]:
     StateManager.reset_instance()

@@ -13,6 +13,9 @@ from ...errors import ConfigurationError, StateConflict, StorageError, StorageTi
 
 UPGRADE_HINT = "run 'flask state db upgrade' (or db.create_all() where the application makes its tables so)"
 
+_BUSY_OR_LOCKED = (5, 6)
+"""SQLite's primary result codes SQLITE_BUSY and SQLITE_LOCKED, which ``sqlite3`` names from Python 3.11 on."""
+
 CHECK_HINT = "'flask state db check' tells."
 
 LOCKED_HINT = (
@@ -149,7 +152,7 @@ class SqliteDialect(Dialect):
         """
         if isinstance(error, sqlite3.OperationalError):
             code = getattr(error, "sqlite_errorcode", None)  # Python 3.11 and later
-            locked = code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)  # type: ignore[attr-defined,unused-ignore]
+            locked = code is not None and code & 0xFF in _BUSY_OR_LOCKED
             if locked or (code is None and _is_locked(connection)):
                 return StorageTimeout(LOCKED_HINT)
             if _lacks(connection, table):
