@@ -641,6 +641,9 @@ class Shelf:
         self.asked.append(f"put {record.key.name} {record.version}")
         self.kept[record.key] = record
 
+    def fill(self, record: Record) -> None:
+        self.put(record)
+
 
 @pytest.fixture
 def cached(tmp_path: Path) -> Iterator[World]:

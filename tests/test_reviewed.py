@@ -39,6 +39,7 @@ from flask_statemanager.config import Settings
 from flask_statemanager.core.query import MAX_FILTERS, MAX_VALUES
 from flask_statemanager.core.record import Key
 from flask_statemanager.testing.capture import Captured
+from flask_statemanager.testing.contract.store import change_of, new_record
 from tests.servers.redis_server import RedisServer
 from tests.worlds import World, build, entered
 
@@ -404,8 +405,11 @@ def test_a_schema_may_have_any_name(postgres_url: str) -> None:
         connection.exec_driver_sql('CREATE SCHEMA "My schema"')
     backend = SqlBackend(engine, declare(MetaData(schema="My schema")))
     backend.create_tables()
+    change = change_of(None, new_record("u1"), "create")
+    with backend.writing() as unit:
+        assert backend.apply(unit, change) == 1
     with backend.reading() as unit:
-        assert backend.read(unit, Key("state", "u1")) is None
+        assert backend.read(unit, change.key) is not None
     engine.dispose()
     with pytest.raises(ConfigurationError, match="schema_translate_map"):
         SqlBackend(engine.execution_options(schema_translate_map={None: "x"}), declare(MetaData()))
@@ -448,6 +452,7 @@ def test_a_write_that_the_cache_missed_is_not_answered_from_it(
     now = [0.0]
     for world in entered(build("sqlite", f"sqlite:///{tmp_path / 'w.db'}", STATEMANAGER_CACHE_URL=redis_url)):
         world.states.register_state("u1", "user")
+        old = world.runtime.cache.get(Key("state", "u1"))
         world.runtime.cache._clock = lambda: now[0]
         with Redis.from_url(redis_url) as client:
             client.config_set("maxmemory", 1)
@@ -456,9 +461,39 @@ def test_a_write_that_the_cache_missed_is_not_answered_from_it(
             finally:
                 client.config_set("maxmemory", 0)
             now[0] += 5
+            # A reader that was slow brings the old version: that does not make it believed.
+            world.runtime.cache.fill(old)
             assert world.states.get_state("u1").version == 2  # type: ignore[union-attr]
             (key,) = client.keys()
             assert client.get(key).startswith(b"2:")
+
+
+def test_with_too_many_missed_writes_nothing_is_believed_until_it_has_run_out(
+    tmp_path: Path, redis_server: RedisServer, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flask_statemanager.cache.redis_cache.MAX_BEHIND", 1)
+    now = [0.0]
+    for world in entered(build("sqlite", f"sqlite:///{tmp_path / 'w.db'}", STATEMANAGER_CACHE_URL=redis_url)):
+        for name in ("u1", "u2", "u3"):
+            world.states.register_state(name, "user")
+        world.runtime.cache._clock = lambda: now[0]
+        with Redis.from_url(redis_url) as client:
+            client.config_set("maxmemory", 1)
+            try:
+                world.states.update_state("u1")
+                world.states.get_state("u3")
+                world.states.update_state("u2")
+            finally:
+                client.config_set("maxmemory", 0)
+        now[0] += 5
+        assert world.states.get_health_status()["cache"] == "on"
+        stale = world.runtime.cache._client.get(world.runtime.cache._name(Key("state", "u2")))
+        assert stale.startswith(b"1:")
+        assert world.states.get_state("u2").version == 2  # type: ignore[union-attr]
+        now[0] += 60
+        hits = world.runtime.counters.value("cache.hit")
+        assert world.states.get_state("u2").version == 2  # type: ignore[union-attr]
+        assert world.runtime.counters.value("cache.hit") == hits + 1
 
 
 def test_a_callback_reads_what_has_just_been_written(tmp_path: Path, redis_url: str) -> None:

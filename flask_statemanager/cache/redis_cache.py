@@ -23,7 +23,7 @@ PAUSE = 1.0
 """Seconds without a question after Redis failed."""
 
 MAX_BEHIND = 10_000
-"""How many unwritten keys are remembered; with more, the cache is left alone until every entry has run out."""
+"""How many unwritten keys are remembered; with more, nothing is believed until every entry has run out."""
 
 MAX_SCRIPT_VERSION = 2**53
 """Lua's numbers are exact up to here; a record with a higher version is not cached."""
@@ -54,8 +54,9 @@ class RedisReadCache:
         self._count = count
         self._clock = clock
         self._away_until = 0.0
-        # Keys whose newest version did not get through: what lies there is not believed until it has.
-        self._behind: dict[Key, None] = {}
+        # Versions that did not get through: what lies under their keys is not believed until they, or newer ones, have.
+        self._behind: dict[Key, int] = {}
+        self._doubted_until = 0.0
         self._put = client.register_script(files(__package__).joinpath("put_if_newer.lua").read_text("utf-8"))
 
     @property
@@ -72,7 +73,7 @@ class RedisReadCache:
 
         :param key: which record.
         """
-        if self._resting() or key in self._behind:
+        if self._resting() or key in self._behind or self._clock() < self._doubted_until:
             return None
         entry = self._asked(lambda: self._client.get(self._name(key)))
         record = None if entry is None else _read(entry, key)
@@ -80,20 +81,36 @@ class RedisReadCache:
         return record
 
     def put(self, record: Record) -> None:
-        """Keep a record unless a newer version of it is there.
+        """Keep what was just written, unless a newer version of it is there.
+
+        Where that fails, the key is remembered: what lies there is older, and is not believed until it is overwritten.
 
         :param record: a committed record or tombstone.
         """
-        if record.version >= MAX_SCRIPT_VERSION:
+        if self._sent(record):
             return
-        arguments = [record.version, encode_record(record), self._lifetime]
-        put = None if self._resting() else self._asked(lambda: self._put(keys=[self._name(record.key)], args=arguments))
-        if put is not None:
-            self._behind.pop(record.key, None)
-        elif len(self._behind) < MAX_BEHIND:
-            self._behind[record.key] = None
+        if record.key in self._behind or len(self._behind) < MAX_BEHIND:
+            self._behind[record.key] = max(record.version, self._behind.get(record.key, 0))
         else:
-            self._away_until = self._clock() + self._lifetime / 1000
+            self._doubted_until = self._clock() + self._lifetime / 1000
+
+    def fill(self, record: Record) -> None:
+        """Keep what was just read, unless a newer version of it is there.
+
+        :param record: a committed record or tombstone.
+        """
+        self._sent(record)
+
+    def _sent(self, record: Record) -> bool:
+        """Offer a record to Redis; a version that the script cannot compare counts as failed."""
+        if self._resting() or record.version >= MAX_SCRIPT_VERSION:
+            return False
+        arguments = [record.version, encode_record(record), self._lifetime]
+        if self._asked(lambda: self._put(keys=[self._name(record.key)], args=arguments)) is None:
+            return False
+        if self._behind.get(record.key, 0) <= record.version:
+            self._behind.pop(record.key, None)
+        return True
 
     def _name(self, key: Key) -> str:
         return f"{self._prefix}{key}"

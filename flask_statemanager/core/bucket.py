@@ -112,7 +112,7 @@ class Bucket:
         with self.backend.reading() as unit:
             record = self.backend.read(unit, key)
         if record is not None:
-            self.cache.put(record)
+            self.cache.fill(record)
         return record
 
     @contextmanager

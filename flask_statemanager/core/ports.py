@@ -194,7 +194,14 @@ class ReadCache(Protocol):
         ...  # pragma: no cover - a protocol has no body
 
     def put(self, record: Record) -> None:
-        """Keep a record unless a newer version of it is there.
+        """Keep what was just written, unless a newer version of it is there, and remember where that fails.
+
+        :param record: a committed record or tombstone.
+        """
+        ...  # pragma: no cover - a protocol has no body
+
+    def fill(self, record: Record) -> None:
+        """Keep what was just read, unless a newer version of it is there.
 
         :param record: a committed record or tombstone.
         """
