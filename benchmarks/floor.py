@@ -32,6 +32,7 @@ class Floor:
     :param transaction: opens a writing transaction.
     :param now: a moment as the driver takes it.
     :param postgres: whether it is PostgreSQL.
+    :param bucket: what tells its rows from those of another floor.
     """
 
     def __init__(
@@ -42,8 +43,10 @@ class Floor:
         transaction: Callable[[], AbstractContextManager[object]],
         now: Any,
         postgres: bool,
+        bucket: str = "floor",
     ) -> None:
         self.connection = connection
+        self.bucket = bucket
         self.transaction = transaction
         self.now = now
         key = f"bucket = {mark('bucket')} AND name = {mark('name')}"
@@ -52,6 +55,7 @@ class Floor:
         self.lock = f"{self.read} FOR UPDATE" if postgres else self.read
         self.insert_state = _insert(TABLES.state, mark, {})
         drawn = {"revision": None, "xid": "pg_current_xact_id()::text::bigint" if postgres else None}
+        self.insert_job = _insert(TABLES.outbox, mark, {"id": None})
         self.insert_history = f"{_insert(TABLES.history, mark, drawn)} RETURNING revision"
         changed = ", ".join(
             f"{name} = {mark(name)}" for name in ("status", "version", "revision", "data", "updated_at")
@@ -64,7 +68,14 @@ class Floor:
         """Return the parameters of a state row and a history row."""
         names = [column.name for table in (TABLES.state, TABLES.history) for column in table.columns]
         now = dict.fromkeys(("created_at", "updated_at", "record_created_at"), self.now)
-        given = {"bucket": "floor", "name": name, "label": name, "type": "user", "status": status, "to_status": status}
+        given = {
+            "bucket": self.bucket,
+            "name": name,
+            "label": name,
+            "type": "user",
+            "status": status,
+            "to_status": status,
+        }
         given |= {"version": version, "data": DOCUMENT, "metadata": "{}", "event": "x", "actor": "system"}
         return dict.fromkeys(names) | now | given | {"schema_version": 1, "seen": version - 1, "revision": 0}
 
@@ -76,18 +87,29 @@ class Floor:
             values["revision"] = self.connection.execute(self.insert_history, values).fetchone()[0]
             self.connection.execute(self.insert_state, values)
 
-    def transition(self, number: int) -> None:
-        """Read the state, append to the history, update the state."""
-        name = {"bucket": "floor", "name": f"seen_{number % SEEN}"}
+    def transition(self, number: int, *, effect: bool = False) -> None:
+        """Read the state, append to the history, update the state, and leave a job for an effect where asked for."""
+        name = {"bucket": self.bucket, "name": f"seen_{number % SEEN}"}
         with self.transaction():
             version = self.connection.execute(self.lock, name).fetchone()[6]
             values = self.values(name["name"], version + 1, "active")
             values["revision"] = self.connection.execute(self.insert_history, values).fetchone()[0]
             self.connection.execute(self.update, values)
+            if effect:
+                self.connection.execute(self.insert_job, self.job(name["name"], version + 1))
+
+    def job(self, name: str, version: int) -> dict[str, Any]:
+        """Return the parameters of a job."""
+        slot = f"{self.bucket}:{name}:{version}:bench"
+        values = dict.fromkeys(column.name for column in TABLES.outbox.columns)
+        return values | {
+            "kind": "effect", "bucket": self.bucket, "name": name, "topic": "bench", "version": version, "slot": slot,
+            "ordered": True, "status": "pending", "due_at": self.now, "attempts": 0, "fence": 0, "created_at": self.now,
+        }  # fmt: skip
 
     def get(self, number: int) -> None:
         """Read a state."""
-        self.connection.execute(self.read, {"bucket": "floor", "name": f"seen_{number % SEEN}"}).fetchone()
+        self.connection.execute(self.read, {"bucket": self.bucket, "name": f"seen_{number % SEEN}"}).fetchone()
 
     def operations(self) -> dict[str, Operation]:
         """Return what is measured, by name."""
@@ -100,12 +122,13 @@ def _insert(table: Table, mark: Callable[[str], str], drawn: dict[str, str | Non
     return f"INSERT INTO {table.name} ({', '.join(given)}) VALUES ({', '.join(given.values())})"
 
 
-def sqlite_floor(path: str) -> Floor:
+def sqlite_floor(path: str, bucket: str = "floor") -> Floor:
     """Return the floor of an SQLite file that has the tables.
 
     :param path: the file.
+    :param bucket: as for :class:`Floor`.
     """
-    connection = sqlite3.connect(path, isolation_level=None)
+    connection = sqlite3.connect(path, isolation_level=None, timeout=60, check_same_thread=False)
     connection.execute("PRAGMA synchronous=NORMAL")
 
     @contextmanager
@@ -115,13 +138,16 @@ def sqlite_floor(path: str) -> Floor:
         connection.execute("COMMIT")
 
     now = NOW.replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
-    return Floor(connection, mark=lambda name: f":{name}", transaction=transaction, now=now, postgres=False)
+    return Floor(
+        connection, mark=lambda name: f":{name}", transaction=transaction, now=now, postgres=False, bucket=bucket
+    )
 
 
-def postgres_floor(url: str) -> Floor:
+def postgres_floor(url: str, bucket: str = "floor") -> Floor:
     """Return the floor of a PostgreSQL database that has the tables.
 
     :param url: its SQLAlchemy URL.
+    :param bucket: as for :class:`Floor`.
     """
     connection = psycopg.connect(url.replace("+psycopg", "", 1), autocommit=True)
     return Floor(
@@ -130,4 +156,5 @@ def postgres_floor(url: str) -> Floor:
         transaction=connection.transaction,
         now=NOW,
         postgres=True,
+        bucket=bucket,
     )

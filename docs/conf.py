@@ -30,7 +30,11 @@ autodoc_member_order = "bysource"
 python_use_unqualified_type_names = True
 nitpicky = True
 # Other projects' names are not looked up, so that the build needs no network.
-nitpick_ignore_regex = [("py:.*", r"(?!flask_statemanager).*")]
+nitpick_ignore_regex = [
+    ("py:.*", r"(?!flask_statemanager).*"),
+    # Type variables have no page.
+    ("py:class", r"flask_statemanager\..+\.(Function|Result)"),
+]
 
 
 class Generated(SphinxDirective):

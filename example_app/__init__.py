@@ -14,6 +14,7 @@ from typing import Any
 from flask import Flask, Response
 
 from . import access, cli, errors, events, views
+from . import mails as mails
 from . import schemas as schemas
 from .extensions import cache, db, state_manager
 
@@ -25,7 +26,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
 
     It runs on an SQLite file in its instance folder. ``CREDIT_DATABASE_URI`` puts it on another database,
     ``CREDIT_REDIS_URL`` gives it a cache, ``CREDIT_SECRET_KEY`` and ``CREDIT_API_TOKEN`` fix what is otherwise made
-    anew with each start.
+    anew with each start. ``CREDIT_WORKER=external`` leaves mails and timers to ``flask state worker``.
 
     :param config: settings that go before all others; ``INSTANCE_PATH`` moves the instance folder.
     :raises flask_statemanager.ConfigurationError: when the settings are unusable.
@@ -61,6 +62,8 @@ def _defaults(home: Path) -> dict[str, Any]:
         "SESSION_COOKIE_NAME": "credit_session",
         "SESSION_COOKIE_SAMESITE": "Lax",
         "DEMO": False,
+        # One process serves the demo; where there are several, a worker beside them is the better choice.
+        "STATEMANAGER_WORKER": environ.get("CREDIT_WORKER") or "embedded",
     }
 
 

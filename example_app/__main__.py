@@ -15,7 +15,7 @@ from werkzeug.serving import BaseWSGIServer, make_server
 from . import create_app
 from .check import check
 from .extensions import db
-from .sample import LOGINS, is_empty, load
+from .sample import LOGINS, fill, is_empty
 
 HOST = "127.0.0.1"
 SMALL = 40
@@ -50,7 +50,7 @@ def prepare(app: Flask, users: int = 300) -> None:
         db.create_all()
         if is_empty():
             click.echo(f"Loading the sample: {users} users, six months ...")
-            load(users)
+            fill(users)
 
 
 def announce(app: Flask, port: int) -> None:
@@ -67,6 +67,7 @@ def announce(app: Flask, port: int) -> None:
         ("dashboard", "/"),
         ("users", "/users/"),
         ("purchases", "/purchases/"),
+        ("mails", "/mails/"),
         ("machines", "/machines/"),
     ):
         click.echo(f"  {title:<12} {root}{path}")
@@ -99,12 +100,15 @@ def _served(port: int) -> int:
 
 
 def _checked(port: int) -> int:
+    # One of the steps has an effect fail on purpose, which is logged with its traceback.
+    logging.getLogger("flask_statemanager.effects").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="credit-") as folder:
         app = create_app({"INSTANCE_PATH": folder, "DEMO": LOGINS})
         try:
             prepare(app, SMALL)
             return check(_listening(app, port), app.config["API_TOKEN"], LOGINS)
         finally:
+            app.extensions["statemanager"].close()
             with app.app_context():
                 db.session.remove()
                 db.engine.dispose()

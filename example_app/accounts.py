@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from flask import current_app
@@ -11,11 +12,16 @@ from sqlalchemy import or_, select
 from flask_statemanager import State, StateType, StateValidationError
 
 from .clock import timestamp
-from .extensions import db, state_manager
+from .extensions import db, state_manager, unit_of_work
 from .models import LOCKED, Account
 
 VERIFY_WITHIN = 3 * 24 * 3600
 """Seconds that a verification link is good for."""
+
+SUSPENSION = "suspension"
+"""The key of the timer that ends a suspension."""
+
+LONGEST_SUSPENSION = timedelta(days=365)
 
 
 def register(
@@ -94,6 +100,45 @@ def transition(
     :raises StateManagerError: when it is not possible.
     """
     return state_manager.update_state(state_id, _patch(name, reason), name, expect=expect, reason=reason, actor=actor)
+
+
+def suspend(state_id: str, span: timedelta, *, reason: str | None = None, expect: int | None = None) -> State:
+    """Suspend a user for some time: suspension and the timer that ends it are one transaction.
+
+    :param state_id: the user.
+    :param span: for how long.
+    :param reason: why, for the history.
+    :param expect: the version that must be stored.
+    :raises StateValidationError: when the time is no time, or too long.
+    :raises StateManagerError: when it is not possible.
+    """
+    if not timedelta(0) < span <= LONGEST_SUSPENSION:
+        raise StateValidationError({"hours": ["Must be more than nothing, and a year at most."]})
+    with unit_of_work():
+        done = transition(state_id, "suspend", reason=reason, expect=expect)
+        state_manager.schedule_transition(
+            state_id,
+            "resume",
+            after=span,
+            data=_patch("resume", None),
+            key=SUSPENSION,
+            only_in="suspended",
+            reason="the suspension is over",
+        )
+    return done
+
+
+@state_manager.register_callback("user", when="before")
+def forget_the_end(state_id: str, old_state: dict[str, Any], new_state: dict[str, Any], _transition_type: str) -> None:
+    """Cancel the timer of a suspension that ends otherwise, so that it cannot end a later one.
+
+    :param state_id: the user.
+    :param old_state: as it is.
+    :param new_state: as it would be.
+    :param _transition_type: what is about to happen.
+    """
+    if old_state.get("status") == "suspended" != new_state["status"]:
+        state_manager.cancel_scheduled(state_id, key=SUSPENSION, reason="the suspension has ended otherwise")
 
 
 def _patch(name: str, reason: str | None) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from flask_statemanager import State, StateType
 
 from . import accounts, purchases, subscriptions
@@ -14,16 +16,26 @@ OWNERS_MAY = {(StateType.SUBSCRIPTION.value, "cancel"), (StateType.SESSION.value
 PAID = ("activate", "renew", "recover")
 
 
-def apply(state: State, name: str, *, reason: str | None = None, expect: int | None = None) -> State:
+def apply(
+    state: State,
+    name: str,
+    *,
+    reason: str | None = None,
+    expect: int | None = None,
+    hours: float | None = None,
+) -> State:
     """Move a state along a transition, with everything that belongs to it, and commit.
 
     :param state: the state as the caller saw it.
     :param name: the transition.
     :param reason: why, for the history.
     :param expect: the version that must be stored.
+    :param hours: how long a suspended user stays suspended; None until somebody ends it.
     :raises NotEnoughCreditsError: when a balance does not cover it; nothing is written then.
     :raises StateManagerError: when it is not possible.
     """
+    if (state.type, name) == (StateType.USER.value, "suspend") and hours is not None:
+        return accounts.suspend(state.state_id, timedelta(hours=hours), reason=reason, expect=expect)
     if state.type == StateType.USER.value:
         return accounts.transition(state.state_id, name, reason=reason, expect=expect)
     if state.type == PURCHASE:

@@ -121,14 +121,16 @@ class Browser:
         body = urlencode({**form.fields, **fields}).encode()
         return self._open(form.action, body, {"Referer": self.root})
 
-    def call(self, method: str, path: str, body: dict[str, Any]) -> Page:
+    def call(self, method: str, path: str, body: dict[str, Any], **headers: str) -> Page:
         """Send JSON.
 
         :param method: the HTTP method.
         :param path: where to.
         :param body: the object to send.
+        :param headers: further headers, an underscore for each hyphen.
         """
-        return self._open(path, json.dumps(body).encode(), {"Content-Type": "application/json"}, method)
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self._open(path, json.dumps(body).encode(), {"Content-Type": "application/json", **given}, method)
 
     def _open(
         self, path: str, body: bytes | None = None, headers: dict[str, str] | None = None, method: str | None = None

@@ -7,8 +7,7 @@ import time
 import click
 from flask.cli import AppGroup
 
-from .sample import NotEmptyError
-from .sample import load as load_sample
+from .sample import NotEmptyError, fill
 from .sample import reset as reset_tables
 
 credit = AppGroup("credit", help="Work with the Credit System.")
@@ -28,7 +27,7 @@ def load(users: int, seed: int, *, reset: bool) -> None:
     if reset:
         reset_tables()
     try:
-        loaded = load_sample(users, seed)
+        loaded = fill(users, seed)
     except NotEmptyError as error:
         raise click.ClickException(str(error)) from error
     took = time.monotonic() - started

@@ -10,6 +10,8 @@ from werkzeug.exceptions import HTTPException
 
 from flask_statemanager import (
     GuardFailed,
+    IdempotencyKeyReused,
+    JobNotFound,
     LimitExceeded,
     StateConflict,
     StateExists,
@@ -25,11 +27,13 @@ from .ledger import NotEnoughCreditsError
 # The first that fits, so the more special ones come first.
 PROBLEMS: tuple[tuple[type[Exception], int, str], ...] = (
     (StateNotFound, 404, "There is no such thing"),
+    (JobNotFound, 409, "This effect is not to be had"),
     (StateConflict, 409, "Somebody else was faster"),
     (StateExists, 409, "This exists already"),
     (GuardFailed, 409, "A rule forbids this now"),
     (TransitionNotAllowed, 409, "This is not possible now"),
     (NotEnoughCreditsError, 409, "Not enough credits"),
+    (IdempotencyKeyReused, 422, "The key belongs to another request"),
     (StateValidationError, 422, "The input is not acceptable"),
     (LimitExceeded, 413, "This is too large"),
     (StorageError, 503, "The database does not answer"),

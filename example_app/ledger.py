@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import update
+from sqlalchemy import exists, select, update
 
 from .clock import clock
 from .extensions import db
@@ -51,3 +51,13 @@ def book(account_id: int, amount: int, kind: str, reference: str) -> int:
         )
     )
     return int(balance)
+
+
+def is_booked(kind: str, reference: str) -> bool:
+    """Tell whether a movement has happened, inside the transaction that is under way.
+
+    :param kind: as for :func:`book`.
+    :param reference: what caused it.
+    """
+    entry = exists().where(LedgerEntry.reference == reference, LedgerEntry.kind == kind)
+    return bool(db.session.scalar(select(entry)))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from flask_statemanager import Guard, Machine, State, StateType, Transition
+from flask_statemanager import Deadline, Guard, Machine, State, StateType, Transition
 
 from .clock import clock
 from .extensions import state_manager
 
 PURCHASE = "purchase"
 REFUND_WINDOW = timedelta(days=30)
+PAYMENT_WINDOW = timedelta(minutes=15)
+"""How long a purchase waits for its payment."""
 
 
 def within_refund_window(present: State, _after: State) -> bool:
@@ -28,6 +30,7 @@ PURCHASE_MACHINE = Machine(
     transitions=[
         Transition("complete", ["pending"], "completed"),
         Transition("fail", ["pending"], "failed"),
+        Transition("expire", ["pending"], "expired"),
         Transition(
             "refund",
             ["completed"],
@@ -38,7 +41,8 @@ PURCHASE_MACHINE = Machine(
         # Purchases belong to the books: none is ever deleted.
         Transition("delete", [], "deleted"),
     ],
-    final=["failed", "refunded"],
+    final=["failed", "expired", "refunded"],
+    deadlines=[Deadline("pending", PAYMENT_WINDOW, "expire")],
 )
 
 SUBSCRIPTION_MACHINE = Machine(

@@ -100,7 +100,7 @@ class LedgerEntry(Model):
 
 
 class Notice(Model):
-    """A message to a user; a real system would send it by e-mail."""
+    """A message on a user's page."""
 
     __tablename__ = "notice"
 
@@ -108,3 +108,22 @@ class Notice(Model):
     user_id: Mapped[str] = mapped_column(String(255), index=True)
     text: Mapped[str] = mapped_column(String(500))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now)
+
+
+class SentMail(Model):
+    """A mail to a user, which a real system would have handed to a mail server.
+
+    It is written by a durable effect, in the transaction that notes the effect as done, so however often a worker dies,
+    there is one for each change. ``key`` is the effect's stable key.
+    """
+
+    __tablename__ = "sent_mail"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(String(640), unique=True)
+    user_id: Mapped[str] = mapped_column(String(255), index=True)
+    address: Mapped[str] = mapped_column(String(254))
+    subject: Mapped[str] = mapped_column(String(200))
+    text: Mapped[str] = mapped_column(String(1000))
+    attempt: Mapped[int]
+    happened_at: Mapped[datetime] = mapped_column(UtcDateTime)

@@ -8,7 +8,7 @@ TEST_CARDS = {
     "4242": "is charged",
     "0002": "is declined",
     "9995": "has insufficient funds",
-    "0341": "needs a day: the payment stays pending",
+    "0341": "stays pending, for 15 minutes at most",
 }
 _REFUSALS = {"0002": "card_declined", "9995": "insufficient_funds"}
 _SLOW = "0341"

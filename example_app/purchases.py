@@ -9,7 +9,7 @@ from flask_statemanager import State, StateNotFound, TransitionNotAllowed
 from .clock import clock, timestamp
 from .extensions import state_manager, unit_of_work
 from .features import is_enabled
-from .ledger import book
+from .ledger import book, is_booked
 from .machines import PURCHASE
 from .models import Account, CreditPackage
 from .payments import PaymentResult, charge
@@ -88,35 +88,69 @@ def settle(purchase: State, result: PaymentResult) -> State:
 
 
 def complete(
-    purchase: State, provider_reference: str, *, expect: int | None = None, reason: str | None = None
+    purchase: State,
+    provider_reference: str,
+    *,
+    expect: int | None = None,
+    reason: str | None = None,
+    at: str | None = None,
+    idempotency_key: str | None = None,
 ) -> State:
     """Complete a purchase: state, ledger entry and balance in one transaction.
+
+    A repetition under the same key must ask for exactly the same, so ``at`` has to come from who asks, not from a clock
+    that goes on.
 
     :param purchase: the pending purchase.
     :param provider_reference: the provider's number.
     :param expect: the version that must be stored.
     :param reason: why, for the history.
+    :param at: when the provider charged; now by default.
+    :param idempotency_key: answer a repetition as before, and move no credits.
     :raises StateManagerError: when it cannot be written.
     """
-    data = {"completed_at": timestamp(), "provider_reference": provider_reference}
     done = state_manager.update_state(
-        purchase.state_id, data, "complete", expect=expect, source="payments", reason=reason
+        purchase.state_id,
+        {"completed_at": at or timestamp(), "provider_reference": provider_reference},
+        "complete",
+        expect=expect,
+        source="payments",
+        reason=reason,
+        idempotency_key=idempotency_key,
     )
-    book(done.data["account_id"], _credits(done), "purchase", done.state_id)
+    if idempotency_key is None or not is_booked("purchase", done.state_id):
+        book(done.data["account_id"], _credits(done), "purchase", done.state_id)
     return done
 
 
-def fail(purchase: State, error: str, *, expect: int | None = None, reason: str | None = None) -> State:
+def fail(
+    purchase: State,
+    error: str,
+    *,
+    expect: int | None = None,
+    reason: str | None = None,
+    at: str | None = None,
+    idempotency_key: str | None = None,
+) -> State:
     """Write down that the provider refused.
 
     :param purchase: the pending purchase.
     :param error: why.
     :param expect: the version that must be stored.
     :param reason: why, for the history.
+    :param at: when the provider refused; now by default.
+    :param idempotency_key: answer a repetition as before.
     :raises StateManagerError: when it cannot be written.
     """
-    data = {"failed_at": timestamp(), "error": error}
-    return state_manager.update_state(purchase.state_id, data, "fail", expect=expect, source="payments", reason=reason)
+    return state_manager.update_state(
+        purchase.state_id,
+        {"failed_at": at or timestamp(), "error": error},
+        "fail",
+        expect=expect,
+        source="payments",
+        reason=reason,
+        idempotency_key=idempotency_key,
+    )
 
 
 def refund(purchase: State, *, expect: int | None = None, reason: str | None = None, actor: str | None = None) -> State:

@@ -3,10 +3,15 @@
 from . import signals
 from .core.clock import Clock, SystemClock
 from .core.record import Change, Key, Record, Revision
+from .effects.outbox import Effect
 from .errors import (
+    BulkInterrupted,
     ConfigurationError,
     GuardFailed,
+    IdempotencyKeyReused,
+    JobNotFound,
     LimitExceeded,
+    PermanentFailure,
     StateConflict,
     StateExists,
     StateManagerError,
@@ -18,27 +23,38 @@ from .errors import (
     TransitionNotAllowed,
 )
 from .extension import StateManager
+from .lifecycle.bulk_run import BulkResult, Refusal
+from .lifecycle.deadlines import Deadline
 from .lifecycle.machine import Guard, Machine, Transition
 from .lifecycle.query import Page, StateQuery
 from .lifecycle.reads import Explanation
+from .lifecycle.scheduling import Timer
 from .lifecycle.state import HistoryEntry, State
 from .lifecycle.types import StateTransition, StateType
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BulkInterrupted",
+    "BulkResult",
     "Change",
     "Clock",
     "ConfigurationError",
+    "Deadline",
+    "Effect",
     "Explanation",
     "Guard",
     "GuardFailed",
     "HistoryEntry",
+    "IdempotencyKeyReused",
+    "JobNotFound",
     "Key",
     "LimitExceeded",
     "Machine",
     "Page",
+    "PermanentFailure",
     "Record",
+    "Refusal",
     "Revision",
     "State",
     "StateConflict",
@@ -54,6 +70,7 @@ __all__ = [
     "StorageTimeout",
     "StorageUnavailable",
     "SystemClock",
+    "Timer",
     "Transition",
     "TransitionNotAllowed",
     "__version__",

@@ -52,10 +52,22 @@ def _redis_url(value: Any) -> str:
     return str(value)
 
 
-def _backend(value: Any) -> str:
-    if value in ("sql", "memory"):
-        return str(value)
-    raise ValueError("must be 'sql' or 'memory'")
+def _one_of(*words: str) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if value in words:
+            return str(value)
+        raise ValueError(f"must be {' or '.join(repr(word) for word in words)}")
+
+    return read
+
+
+def _count(least: int, most: int) -> Callable[[Any], int]:
+    def read(value: Any) -> int:
+        if not isinstance(value, bool) and str(value).isdigit() and least <= int(value) <= most:
+            return int(value)
+        raise ValueError(f"must be a whole number from {least} to {most}")
+
+    return read
 
 
 def _key(read: Callable[[Any], Any], default: Any, doc: str) -> Any:
@@ -67,7 +79,9 @@ class Settings:
     """The settings of one app; the key of each is its name in capitals behind ``STATEMANAGER_``."""
 
     backend: str = _key(
-        _backend, "sql", "Where states live: ``sql``, or ``memory`` for tests (nothing outlives the process)."
+        _one_of("sql", "memory"),
+        "sql",
+        "Where states live: ``sql``, or ``memory`` for tests (nothing outlives the process).",
     )
     database_uri: str | None = _key(
         _text,
@@ -96,6 +110,33 @@ class Settings:
         "database has several addresses, or several databases the same.",
     )
     cache_ttl: float = _key(_seconds, 60.0, "Seconds that a cached state lives: the bound of staleness.")
+    idempotency_ttl: float = _key(
+        _seconds, 72 * 3600.0, "Seconds that the answer to a call with an ``idempotency_key`` is remembered."
+    )
+    worker: str = _key(
+        _one_of("embedded", "external"),
+        "external",
+        "Who carries out durable effects and timers: ``external``, a ``flask state worker`` beside the application (or "
+        "Celery), or ``embedded``, a thread of every process that serves requests, started at its first one; for "
+        "development and small applications.",
+    )
+    worker_threads: int = _key(_count(1, 256), 2, "Threads of a worker, each of which carries out one job at a time.")
+    worker_lease: float = _key(
+        _seconds,
+        30.0,
+        "Seconds after which the jobs of a worker that has died are taken by another. It prolongs its leases itself.",
+    )
+    worker_poll: float = _key(
+        _seconds, 5.0, "Seconds after which a worker looks for due jobs at the latest, when nothing has woken it."
+    )
+    dispatch: str = _key(
+        _one_of("worker", "celery"),
+        "worker",
+        "Who is told of due jobs: the ``worker``, or the application's ``celery`` app (the extra ``celery``).",
+    )
+    keep_finished: float = _key(
+        _seconds, 7 * 86400.0, "Seconds that effects and timers which ended well stay in the list; dead letters stay."
+    )
     max_value_bytes: int = _key(_bytes, 2**20, "The most bytes that data and metadata of one state take as JSON.")
 
     @classmethod

@@ -6,14 +6,18 @@
     ├── ConfigurationError          the application is set up wrongly
     ├── StorageError                the database answered with an error
     │   ├── StorageUnavailable      it cannot be reached
-    │   └── StorageTimeout          it is reached, and too slow or locked
+    │   ├── StorageTimeout          it is reached, and too slow or locked
+    │   └── BulkInterrupted         in the middle of many states; says what is committed
     ├── StateNotFound               also a LookupError
     ├── StateExists
     ├── StateConflict               somebody else wrote first
+    ├── IdempotencyKeyReused        the key belongs to another request
     ├── StateValidationError        also a ValueError; errors per field
     ├── TransitionNotAllowed        the status has no such way out
     │   └── GuardFailed             it has one, and a guard refuses it
-    └── LimitExceeded               a value is larger than the settings allow
+    ├── LimitExceeded               a value is larger than the settings allow
+    ├── JobNotFound                 also a LookupError; no such effect or timer
+    └── PermanentFailure            raised by a durable effect that must not be tried again
 
 Every error carries its data as attributes and one sentence that says what to do.
 """
@@ -54,6 +58,22 @@ class StorageUnavailable(StorageError):
 
 class StorageTimeout(StorageError):
     """The storage was too slow or locked by somebody else; nothing was written."""
+
+
+class BulkInterrupted(StorageError):
+    """The storage failed in the middle of many states; the ``__cause__`` says how.
+
+    :param result: what was committed before that, as the verb would have returned it.
+    :param done: how many states that are.
+    """
+
+    def __init__(self, result: object, done: int) -> None:
+        super().__init__(
+            f"The storage failed after {done:,} states, which stay changed: call it again for the others. With the "
+            "idempotency_key of this call the same arguments do it, and nothing is done twice."
+        )
+        self.result = result
+        self.done = done
 
 
 class StateNotFound(StateManagerError, LookupError):
@@ -103,6 +123,22 @@ class StateConflict(StateManagerError):
         self.actual = actual
 
 
+class IdempotencyKeyReused(StateManagerError):
+    """The idempotency key was used for another request; nothing was written.
+
+    :param key: the key.
+    :param verb: the verb that it was used with.
+    """
+
+    def __init__(self, key: str, verb: str) -> None:
+        super().__init__(
+            f"The idempotency key {key!r} belongs to another request to {verb}(): repeat a request with exactly the "
+            "same arguments, and give a new request a new key."
+        )
+        self.key = key
+        self.verb = verb
+
+
 class StateValidationError(StateManagerError, ValueError):
     """The input is not acceptable; nothing was written.
 
@@ -122,15 +158,25 @@ class TransitionNotAllowed(StateManagerError):
     :param status: the present status.
     :param allowed: the transitions that this status allows.
     :param reason: a sentence that replaces the usual explanation.
+    :param version: the version that was looked at; None where the application raised the error itself.
     """
 
-    def __init__(self, transition: str, status: str, allowed: Sequence[str], *, reason: str | None = None) -> None:
+    def __init__(
+        self,
+        transition: str,
+        status: str,
+        allowed: Sequence[str],
+        *,
+        reason: str | None = None,
+        version: int | None = None,
+    ) -> None:
         listed = ", ".join(allowed) or "none"
         why = reason or f"The status {status!r} does not allow the transition {transition!r}"
         super().__init__(f"{why} (allowed now: {listed}).")
         self.transition = transition
         self.status = status
         self.allowed = tuple(allowed)
+        self.version = version
 
 
 class GuardFailed(TransitionNotAllowed):
@@ -141,11 +187,21 @@ class GuardFailed(TransitionNotAllowed):
     :param allowed: the transitions that this status allows, this one among them.
     :param guard: the name of the guard.
     :param reason: why it refuses.
+    :param version: the version that was looked at.
     """
 
-    def __init__(self, transition: str, status: str, allowed: Sequence[str], *, guard: str, reason: str) -> None:
+    def __init__(
+        self,
+        transition: str,
+        status: str,
+        allowed: Sequence[str],
+        *,
+        guard: str,
+        reason: str,
+        version: int | None = None,
+    ) -> None:
         sentence = f"The guard {guard!r} refuses the transition {transition!r}: {reason.rstrip('.')}"
-        super().__init__(transition, status, allowed, reason=sentence)
+        super().__init__(transition, status, allowed, reason=sentence, version=version)
         self.guard = guard
         self.reason = reason
 
@@ -164,3 +220,19 @@ class LimitExceeded(StateManagerError):
         )
         self.limit = limit
         self.value = value
+
+
+class JobNotFound(StateManagerError, LookupError):
+    """There is no such effect or timer, or it is not in a status that allows what was asked for.
+
+    :param job: its id, or how else it was named.
+    :param problem: what is wrong with it.
+    """
+
+    def __init__(self, job: object, problem: str = "there is none of this name") -> None:
+        super().__init__(f"{job}: {problem}.")
+        self.job = job
+
+
+class PermanentFailure(StateManagerError):
+    """Raised by a durable effect for which another attempt would be pointless; it goes to the dead letters at once."""

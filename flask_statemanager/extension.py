@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, ClassVar, NoReturn
 
-from flask import Flask, abort, has_app_context, has_request_context
+from flask import Flask, abort, current_app, has_app_context, has_request_context
 
 from .backends.registry import backend_of_app, backend_of_manager
 from .backends.sql.backend import SqlBackend
@@ -15,16 +15,22 @@ from .backends.sql.engine import check_manager
 from .cache.discovery import from_manager as redis_of_manager
 from .config import Settings
 from .core.clock import Clock
-from .effects.callbacks import CallbackRegistry, EffectVerbs
+from .effects.callbacks import CallbackRegistry
+from .effects.outbox import Outbox, OutboxVerbs
+from .effects.registering import EffectVerbs
 from .errors import ConfigurationError
 from .globals import UNBOUND, UNINITIALISED, find_runtime
+from .integrations import load
+from .lifecycle.bulk import LifecycleBulk
 from .lifecycle.declares import LifecycleDeclares
 from .lifecycle.definitions import Definitions
 from .lifecycle.events import known_events
 from .lifecycle.machine import Machine
 from .lifecycle.parts import Parts
 from .lifecycle.reads import LifecycleReads
+from .lifecycle.scheduling import LifecycleScheduling
 from .lifecycle.state import State
+from .lifecycle.transactions import LifecycleTransactions
 from .lifecycle.types import StateType
 from .lifecycle.writes import LifecycleWrites
 from .metrics.records import log_operation
@@ -32,7 +38,16 @@ from .runtime import EXTENSION, Declarations, Runtime
 from .security.actor import ActorLoader
 
 
-class StateManager(LifecycleReads, LifecycleWrites, LifecycleDeclares, EffectVerbs):
+class StateManager(
+    LifecycleReads,
+    LifecycleWrites,
+    LifecycleBulk,
+    LifecycleScheduling,
+    LifecycleTransactions,
+    LifecycleDeclares,
+    EffectVerbs,
+    OutboxVerbs,
+):
     """The extension, one object in a process: ``StateManager()`` and :meth:`get_instance` always give the same.
 
     Types, machines, validators and callbacks belong to the manager and are shared by all its apps; settings,
@@ -105,7 +120,7 @@ class StateManager(LifecycleReads, LifecycleWrites, LifecycleDeclares, EffectVer
         with StateManager._creation:
             instance, StateManager._instance = StateManager._instance, None
         if instance is not None and instance._unbound is not None:
-            instance._unbound.backend.close()
+            instance._unbound.close()
 
     def _take_managers(self, given: dict[str, Any]) -> None:
         fresh = {name: value for name, value in given.items() if value is not None}
@@ -149,7 +164,13 @@ class StateManager(LifecycleReads, LifecycleWrites, LifecycleDeclares, EffectVer
         settings = Settings.from_mapping(app.config)
         backend = backend_of_app(app, settings, db)
         owns = isinstance(backend, SqlBackend) and "sqlalchemy" not in app.extensions
-        app.extensions[EXTENSION] = Runtime(settings, self._declarations, backend, owns_database=owns)
+        runtime = Runtime(settings, self._declarations, backend, owns_database=owns)
+        app.extensions[EXTENSION] = runtime
+        if settings.worker == "embedded":
+            app.before_request(_attend)
+        if settings.dispatch == "celery":
+            celery = load("celery", wanted_by="STATEMANAGER_DISPATCH='celery'")
+            runtime.workshop.dispatch = celery.CeleryDispatch(app, runtime.workshop.make_worker)
         self._initialised = True
 
     def _runtime(self) -> Runtime:
@@ -177,6 +198,9 @@ class StateManager(LifecycleReads, LifecycleWrites, LifecycleDeclares, EffectVer
 
     def _parts(self) -> Parts:
         return self._runtime().lifecycle.parts
+
+    def _outbox(self) -> Outbox:
+        return self._runtime().workshop.outbox
 
     # -- declaring -------------------------------------------------------------------------------------------------
 
@@ -264,13 +288,33 @@ class StateManager(LifecycleReads, LifecycleWrites, LifecycleDeclares, EffectVer
             operation, state_id=state_id, transition_type=transition_type, duration_ms=duration_ms, fields=fields
         )
 
+    def run_worker(self, *, burst: bool = True, threads: int = 1) -> int:
+        """Carry out effects and timers here and now, for scripts and tests; ``flask state worker`` does it for good.
+
+        :param burst: until nothing is due; False makes one round, in which what fails is not tried again.
+        :param threads: how many jobs are done at once.
+        :returns: how many attempts were made.
+        :raises ConfigurationError: when the backend keeps no effects and timers.
+        :raises StorageError: when the storage fails.
+        """
+        worker = self._runtime().workshop.make_worker(threads=threads)
+        worker.run_burst() if burst else worker.run_once()
+        return worker.done
+
     def get_health_status(self) -> dict[str, Any]:
         """Return whether states can be read, how many there are, and how often the cache helped.
 
         :returns: ``{"status": "healthy"|"degraded"|"unhealthy", "state_count": int or None, "cache_hit_rate": 0.0 to
-            1.0, "backend": str, "cache": "on"|"off"|"unavailable"}``, and ``"error"`` when unhealthy.
+            1.0, "backend": str, "cache": "on"|"off"|"unavailable", "effects": {"pending": int, "due": int, "dead": int,
+            "waiting": seconds, "worker": "alive"|"missing"|"none"} or None}``, and ``"error"`` when unhealthy.
         """
         return self._runtime().health()
+
+
+def _attend() -> None:
+    """Have the embedded worker running from the first request of a process on."""
+    runtime: Runtime = current_app.extensions[EXTENSION]
+    runtime.workshop.embedded.ensure(current_app._get_current_object())  # type: ignore[attr-defined]
 
 
 def _check_managers(*, redis_manager: Any, database_manager: Any) -> None:

@@ -6,22 +6,27 @@ import hashlib
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from flask import current_app, has_app_context
 
 from .backends.registry import ORDER
-from .cache.discovery import from_flask_caching, from_manager, from_url
+from .cache.discovery import client_for
 from .cache.redis_cache import RedisReadCache
 from .config import Settings
-from .core.bucket import Bucket, Policy
+from .core.bucket import Bucket
 from .core.clock import ReplaceableClock
 from .core.codec import isolated_change
-from .core.ports import Backend, Counts, KeepsHistory, Searches, require
+from .core.jobs import EFFECT, Job
+from .core.ports import Backend
+from .core.powers import Counts, KeepsHistory, Searches, require
 from .core.publisher import Publisher
 from .core.query import Query
 from .core.record import Change
+from .core.step import Policy
 from .effects.callbacks import CallbackRegistry, CallbackRunner
+from .effects.outbox import Effect
 from .errors import ConfigurationError, TransitionNotAllowed
 from .lifecycle.definitions import Definitions
 from .lifecycle.events import known_events, names_of
@@ -32,7 +37,16 @@ from .lifecycle.validation import StateValidation
 from .metrics.counters import Counters
 from .metrics.health import health_report
 from .security.actor import ActorSource
-from .signals import callback_failed, send_isolated, signals_of, state_changing, transition_refused
+from .signals import (
+    callback_failed,
+    effect_dead,
+    namespace,
+    send_isolated,
+    signals_of,
+    state_changing,
+    transition_refused,
+)
+from .workshop import Workshop
 
 EXTENSION = "statemanager"
 """The name under ``app.extensions``."""
@@ -87,6 +101,14 @@ class Runtime:
         )
         self.bucket = self._make_bucket()
         self.lifecycle = Lifecycle(self._make_parts())
+        self.workshop = Workshop(
+            self.bucket,
+            definitions,
+            settings,
+            known=declarations.callbacks.effect,
+            matching=self.callbacks.durabilities,
+            told=self._job_told,
+        )
 
     def _make_bucket(self) -> Bucket:
         definitions = self.declarations.definitions
@@ -98,7 +120,9 @@ class Runtime:
         policy = Policy(self.settings.max_value_bytes, lapse_by(definitions))
         bucket = Bucket(BUCKET, policy, self.backend, publisher, clock=self.declarations.clock)
         bucket.checks += [StateValidation(definitions), self.callbacks.before, self._send_changing]
-        bucket.hooked = lambda: self.callbacks.has_before or bool(state_changing.receivers)
+        bucket.hooked = lambda: self.callbacks.has("before") or bool(state_changing.receivers)
+        bucket.listened = self._listened
+        bucket.tally = lambda event, number: self.counters.increment(f"change.{event}", number)
         return bucket
 
     def _make_parts(self) -> Parts:
@@ -111,7 +135,13 @@ class Runtime:
             counts=require(self.backend, Counts, face),  # type: ignore[type-abstract]
             history=require(self.backend, KeepsHistory, face),  # type: ignore[type-abstract]
             refused=self._refused,
+            remembered=timedelta(seconds=self.settings.idempotency_ttl),
         )
+
+    def _listened(self) -> bool:
+        told = self.callbacks.has("after") or any(signal.receivers for signal in namespace.values())
+        jobs = self.callbacks.has("durable") or self.declarations.definitions.has_deadlines
+        return told or jobs or self.cache is not None
 
     # -- completed at the first use, when all extensions are initialised -------------------------------------------
 
@@ -131,25 +161,17 @@ class Runtime:
             if not self._completed:
                 self.cache = self._find_cache(extensions) if self.backend.shareable else None
                 self.bucket.cache = self.cache
+                self.workshop.open()
                 self._completed = True
 
     def _find_cache(self, extensions: Mapping[str, Any]) -> RedisReadCache | None:
-        found = from_flask_caching(extensions)
-        if found is not None:
-            client, prefix = found
-        elif self._redis_manager is not None:
-            client, prefix = from_manager(self._redis_manager), ""
-        elif self.settings.cache_url is not None:
-            client, prefix = from_url(self.settings.cache_url), ""
-        else:
+        found = client_for(extensions, self._redis_manager, self.settings)
+        if found is None:
             return None
+        client, prefix = found
         store = self.settings.cache_prefix or hashlib.sha256(self.backend.identity.encode()).hexdigest()[:12]
-        return RedisReadCache(
-            client,
-            prefix=f"{prefix}{EXTENSION}:{store}:",
-            ttl=self.settings.cache_ttl,
-            count=self.counters.increment,
-        )
+        prefix = f"{prefix}{EXTENSION}:{store}:"
+        return RedisReadCache(client, prefix=prefix, ttl=self.settings.cache_ttl, count=self.counters.increment)
 
     # -- subscribers, in the order of the publisher ----------------------------------------------------------------
 
@@ -180,10 +202,20 @@ class Runtime:
             lambda: {"callback": callback, "change": isolated_change(change), "error": error},
         )
 
+    def _job_told(self, kind: str, outcome: str, job: Job) -> None:
+        self.counters.increment(f"{kind}.{outcome}")
+        if (kind, outcome) == (EFFECT, "dead"):
+            send_isolated(effect_dead, _sender(), self._receiver_failed, lambda: {"effect": Effect.of(job)})
+
     def _refused(self, state_id: str, transition: str, error: TransitionNotAllowed) -> None:
         self.counters.increment(f"refused.{transition}")
         payload = {"state_id": state_id, "transition": transition, "error": error}
         send_isolated(transition_refused, _sender(), self._receiver_failed, lambda: payload)
+
+    def close(self) -> None:
+        """End this process's threads, and give back what the backend keeps; for tests."""
+        self.workshop.close()
+        self.backend.close()
 
     def health(self) -> dict[str, Any]:
         """Return the health report; see :func:`flask_statemanager.metrics.health.health_report`."""
@@ -193,7 +225,13 @@ class Runtime:
             with self.bucket.reading() as unit:
                 return self.lifecycle.parts.counts.count(unit, Query(BUCKET, self.bucket.clock.now()))
 
-        return health_report(backend=self.backend.title, count=count, counters=self.counters, cache=cache)
+        return health_report(
+            backend=self.backend.title,
+            count=count,
+            attendance=None if self.workshop.desk is None else self.workshop.desk.attendance,
+            counters=self.counters,
+            cache=cache,
+        )
 
 
 def _sender() -> Any:

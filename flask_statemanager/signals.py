@@ -41,6 +41,11 @@ callback_failed = namespace.signal(
 )
 
 
+effect_dead = namespace.signal(
+    "effect-dead", doc="A durable effect is a dead letter now. Payload: ``effect``, as ``get_effect`` gives it."
+)
+
+
 def transition_signal(transition: str) -> NamedSignal:
     """Return the signal of one transition, sent after its commit with ``change``.
 

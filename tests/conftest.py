@@ -1,5 +1,12 @@
 """What every test may use: the servers, and the list of skips at the end of a run."""
 
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
 pytest_plugins = [
     "pytester",
     "tests.servers.fixtures",
@@ -7,3 +14,11 @@ pytest_plugins = [
     "flask_statemanager.testing.plugin",
     "tests.servers.skips",
 ]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, Any, Any]:
+    """Keep captured text such that it can travel between the processes of a test run: no lone surrogates."""
+    report = yield
+    report.sections = [(title, text.encode("utf-8", "backslashreplace").decode()) for title, text in report.sections]
+    return report

@@ -20,19 +20,31 @@ from flask_statemanager.errors import ConfigurationError
 from flask_statemanager.testing.contract import (
     BackendContract,
     CountContract,
+    EnqueueContract,
     ExpiryContract,
     HistoryContract,
+    IdempotencyContract,
     JoinContract,
+    MultiKeyContract,
     SearchContract,
     Store,
 )
 from flask_statemanager.testing.contract.joining import Joins
 
-READING = {"KeepsHistory", "Searches", "Counts", "Expires"}
+OWN = {"MultiKey", "Enqueues", "Idempotent", "KeepsHistory", "Searches", "Counts", "Expires"}
 
 
-class TestMemory(HistoryContract, SearchContract, CountContract, ExpiryContract, BackendContract):
-    powers: ClassVar[set[str]] = READING
+class TestMemory(
+    EnqueueContract,
+    IdempotencyContract,
+    MultiKeyContract,
+    HistoryContract,
+    SearchContract,
+    CountContract,
+    ExpiryContract,
+    BackendContract,
+):
+    powers: ClassVar[set[str]] = OWN
 
     @pytest.fixture
     def backend(self) -> Iterator[Backend]:
@@ -45,8 +57,18 @@ class TestMemory(HistoryContract, SearchContract, CountContract, ExpiryContract,
         assert backend.identity != MemoryBackend().identity
 
 
-class SqlContract(HistoryContract, SearchContract, CountContract, ExpiryContract, JoinContract, BackendContract):
-    powers: ClassVar[set[str]] = {*READING, "JoinsTransaction"}
+class SqlContract(
+    EnqueueContract,
+    IdempotencyContract,
+    MultiKeyContract,
+    HistoryContract,
+    SearchContract,
+    CountContract,
+    ExpiryContract,
+    JoinContract,
+    BackendContract,
+):
+    powers: ClassVar[set[str]] = {*OWN, "JoinsTransaction"}
 
     @pytest.fixture
     def engine(self) -> Iterator[Engine]:

@@ -14,10 +14,11 @@ from sqlalchemy import MetaData
 from flask_statemanager.backends.sql.backend import SqlBackend
 from flask_statemanager.backends.sql.engine import make_engine
 from flask_statemanager.backends.sql.tables import declare
-from flask_statemanager.core.bucket import Bucket, Policy, Step
+from flask_statemanager.core.bucket import Bucket
 from flask_statemanager.core.clock import SystemClock
 from flask_statemanager.core.publisher import Publisher
 from flask_statemanager.core.query import ChangeQuery
+from flask_statemanager.core.step import Policy, Step
 from flask_statemanager.errors import StateConflict
 from flask_statemanager.testing.contract.store import BUCKET, ORIGIN, Store, change_of, new_record
 

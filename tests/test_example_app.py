@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
-from example_app import create_app, ledger, purchases
+from example_app import accounts, create_app, ledger, mails, purchases
 from example_app.__main__ import prepare
 from example_app.clock import clock
 from example_app.drawing import draw
@@ -61,6 +63,8 @@ def make_app(tmp_path: Path) -> Iterator[MakeApp]:
     made: list[Flask] = []
 
     def make(**config: Any) -> Flask:
+        # The tests say when the worker works.
+        config.setdefault("STATEMANAGER_WORKER", "external")
         app = create_app({"INSTANCE_PATH": tmp_path, "TESTING": True, "API_TOKEN": "token", **config})
         made.append(app)
         with app.app_context():
@@ -69,6 +73,7 @@ def make_app(tmp_path: Path) -> Iterator[MakeApp]:
 
     yield make
     for app in made:
+        app.extensions["statemanager"].close()
         with app.app_context():
             db.session.remove()
             db.engine.dispose()
@@ -152,7 +157,7 @@ def bought(card: str = "4242", package: str = "starter") -> State:
 
 def test_pages_ask_for_a_login_and_operators_pages_for_an_operator(app: Flask, demo: Visitor) -> None:
     stranger = Visitor(app)
-    pages = ("/users/", "/features/", "/sessions/")
+    pages = ("/users/", "/features/", "/sessions/", "/mails/")
     for path in ("/", "/purchases/", "/subscriptions/", "/machines/", *pages):
         stranger.get(path, 302)
     for path in (*pages, f"/users/{ADMIN}"):
@@ -452,6 +457,106 @@ def test_an_operator_ends_a_session(app: Flask, context: None, admin: Visitor, d
     demo.get("/purchases/", 302)
 
 
+# -- mails, timers, repetitions ------------------------------------------------------------------------------------
+
+
+def test_a_suspension_is_mailed_once_by_the_worker(app: Flask, context: None, admin: Visitor, demo: Visitor) -> None:
+    admin.move(state_of(DEMO), "suspend", reason="chargeback")
+    assert mails.newest() == []
+    assert "1 pending, 1 due now, 0 dead; worker none" in admin.get("/mails/")
+    assert state_manager.run_worker() == 1
+    assert state_manager.run_worker() == 0
+    (mail,) = mails.newest(DEMO)
+    assert (mail.key, mail.address, mail.attempt) == (f"state:{DEMO}:3:suspension-mail", "demo@example.com", 1)
+    assert "chargeback" in mail.text
+    for path in ("/mails/", f"/users/{DEMO}"):
+        assert mail.key in admin.get(path)
+    assert "none dead" in admin.get("/")
+
+
+def test_a_suspension_that_is_rolled_back_is_not_mailed(context: None) -> None:
+    state_manager.update_state(DEMO, {"status": "suspended"}, "suspend", session=db.session)
+    db.session.rollback()
+    assert state_manager.list_effects() == []
+    assert state_manager.run_worker() == 0
+
+
+def test_a_mail_that_is_refused_for_good_is_a_dead_letter_until_it_is_retried_or_given_up(
+    app: Flask, context: None, admin: Visitor
+) -> None:
+    account_row().email = "demo@bounces.example.com"
+    db.session.commit()
+    admin.move(state_of(DEMO), "suspend")
+    state_manager.run_worker()
+    page = admin.get("/mails/")
+    assert "0 due now, 1 dead" in page
+    assert "correct it, then retry" in page
+    effect = state_manager.list_effects(status="dead")[0]
+    admin.post(f"/mails/effects/{effect.id}/retry")
+    state_manager.run_worker()
+    account_row().email = "demo@example.com"
+    db.session.commit()
+    admin.post(f"/mails/effects/{effect.id}/retry")
+    state_manager.run_worker()
+    assert [(mail.key, mail.address) for mail in mails.newest()] == [(effect.key, "demo@example.com")]
+    assert "cannot be discarded" in admin.post(f"/mails/effects/{effect.id}/discard", 409)
+
+
+def test_an_operator_gives_a_mail_up(app: Flask, context: None, admin: Visitor) -> None:
+    admin.move(state_of(DEMO), "suspend")
+    effect = state_manager.list_effects()[0]
+    admin.post(f"/mails/effects/{effect.id}/discard")
+    assert state_manager.run_worker() == 0
+    assert mails.newest() == []
+
+
+def test_a_suspension_for_some_hours_ends_by_itself(app: Flask, context: None, admin: Visitor) -> None:
+    with clock.at(datetime.now(timezone.utc) - timedelta(hours=2)):
+        accounts.suspend(DEMO, timedelta(hours=1), reason="chargeback")
+    assert "the suspension is over" in admin.get(f"/users/{DEMO}")
+    state_manager.run_worker()
+    state, entry = state_of(DEMO), state_manager.get_recent_changes(DEMO, limit=1)[0]
+    assert (state.status, state.data["status"], "suspended_reason" in state.data) == ("active", "active", False)
+    assert (entry.source, entry.reason) == ("timer", "the suspension is over")
+
+
+def test_a_suspension_that_ends_otherwise_takes_its_timer_along(app: Flask, context: None, admin: Visitor) -> None:
+    admin.move(state_of(DEMO), "suspend", hours="24")
+    assert [timer.transition for timer in state_manager.list_timers(DEMO)] == ["resume"]
+    admin.move(state_of(DEMO), "resume")
+    assert state_manager.list_timers(DEMO) == []
+    admin.move(state_of(DEMO), "suspend", hours="0.5")
+    admin.post(f"/states/{DEMO}/rollback", to_version=2, expect=5)
+    assert state_manager.list_timers(DEMO) == []
+
+
+@pytest.mark.parametrize("hours", ["0", "9000", "-1", "soon", "1e9"])
+def test_a_suspension_for_no_time_or_too_much_is_refused(app: Flask, context: None, admin: Visitor, hours: str) -> None:
+    admin.move(state_of(DEMO), "suspend", 422, hours=hours)
+    assert state_of(DEMO).status == "active"
+
+
+def test_a_payment_that_does_not_arrive_is_given_up_and_mailed(app: Flask, context: None, admin: Visitor) -> None:
+    with clock.at(datetime.now(timezone.utc) - timedelta(minutes=16)):
+        waiting = bought("0341")
+    assert "because <em>pending</em> may not last longer" in admin.get(f"/purchases/{waiting.state_id}")
+    state_manager.run_worker()
+    entry = state_manager.get_recent_changes(waiting.state_id, limit=1)[0]
+    assert (entry.to_status, entry.actor, entry.source) == ("expired", "system", "deadline")
+    assert [mail.subject for mail in mails.newest(DEMO)] == ["Your payment did not arrive"]
+    with pytest.raises(TransitionNotAllowed), unit_of_work():
+        purchases.complete(waiting, "too late")
+
+
+def test_a_payment_that_arrives_in_time_is_not_given_up(context: None) -> None:
+    with clock.at(datetime.now(timezone.utc) - timedelta(minutes=16)):
+        waiting = bought("0341")
+        with unit_of_work():
+            purchases.complete(waiting, "sim")
+    state_manager.run_worker()
+    assert state_of(waiting.state_id).status == "completed"
+
+
 # -- lists and pictures --------------------------------------------------------------------------------------------
 
 
@@ -510,8 +615,8 @@ def test_what_does_not_exist_is_a_friendly_404(app: Flask, admin: Visitor) -> No
 
 @pytest.fixture
 def api(app: Flask) -> Callable[..., TestResponse]:
-    def call(method: str, path: str, body: Any = None, bearer: str = "token") -> TestResponse:
-        headers = {"Authorization": f"Bearer {bearer}"}
+    def call(method: str, path: str, body: Any = None, bearer: str = "token", key: str = "") -> TestResponse:
+        headers = {"Authorization": f"Bearer {bearer}", **({"Idempotency-Key": key} if key else {})}
         return app.test_client().open(f"/api/{path}", method=method, json=body, headers=headers)
 
     return call
@@ -526,6 +631,7 @@ def test_the_api_asks_for_its_token(api: Api) -> None:
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
     assert api("GET", "health", bearer="wrong").json == {
         "backend": "sql", "cache": "off", "cache_hit_rate": 0.0, "state_count": 7, "status": "healthy",
+        "effects": {"dead": 0, "due": 0, "pending": 0, "waiting": 0.0, "worker": "none"},
     }  # fmt: skip
 
 
@@ -568,6 +674,45 @@ def test_the_api_pages_through_everything(make_app: MakeApp) -> None:
             seen += [state["state_id"] for state in answer["items"]]
             path, total = answer["next"], answer["total"]
         assert len(seen) == len(set(seen)) == total
+
+
+def message(purchase: State, **changes: Any) -> dict[str, Any]:
+    """What the payment provider says of a purchase."""
+    moment = "2026-01-31T12:00:00Z"
+    return {"purchase_id": purchase.state_id, "outcome": "charged", "reference": "evt", "at": moment, **changes}
+
+
+def test_a_webhook_that_comes_in_parallel_counts_once(app: Flask, context: None) -> None:
+    waiting, before, racers = bought("0341"), account_row().balance, 4
+    barrier = threading.Barrier(racers)
+
+    def deliver(_number: int) -> TestResponse:
+        headers = {"Authorization": "Bearer token", "Idempotency-Key": "evt_1"}
+        client = app.test_client()
+        barrier.wait(30)
+        return client.post("/api/payments/webhook", json=message(waiting), headers=headers)
+
+    with ThreadPoolExecutor(racers) as pool:
+        answers = list(pool.map(deliver, range(racers)))
+    assert [answer.status_code for answer in answers] == [200] * racers
+    assert len({answer.text for answer in answers}) == 1
+    assert account_row().balance - before in (100, 110)
+    assert [entry.to_status for entry in state_manager.get_state_history(waiting.state_id)] == ["pending", "completed"]
+
+
+def test_a_webhook_tells_of_a_refusal_and_needs_its_key(api: Api, context: None) -> None:
+    waiting, other = bought("0341"), bought("0341")
+    refusal = message(waiting, outcome="refused", error="card_declined")
+    assert api("POST", "payments/webhook", refusal).status_code == 400
+    for _ in range(2):
+        answer = api("POST", "payments/webhook", refusal, key="evt_2")
+        assert (answer.status_code, answer.json["status"], answer.json["data"]["error"]) == (
+            200, "failed", "card_declined",
+        )  # fmt: skip
+    assert api("POST", "payments/webhook", message(other), key="evt_3").json["status"] == "completed"
+    reused = api("POST", "payments/webhook", message(other, reference="another"), key="evt_3")
+    assert (reused.status_code, reused.json["title"]) == (422, "The key belongs to another request")
+    assert api("POST", "payments/webhook", message(waiting), key="evt_4").status_code == 409
 
 
 @pytest.mark.parametrize(
@@ -636,7 +781,7 @@ def test_the_check_walks_through_the_application_and_succeeds(tmp_path: Path) ->
         cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("  ok     ") == 19
+    assert done.stdout.count("  ok     ") == 24
     assert done.stdout.rstrip().endswith("The server is stopped.")
     assert "FAILED" not in done.stdout
 
@@ -665,4 +810,6 @@ def test_it_runs_on_postgresql_and_redis(make_app: MakeApp, postgres_url: str, r
         assert (health["status"], health["cache"]) == ("healthy", "on")
         assert health["cache_hit_rate"] > 0.2
         assert "cache on" in admin.get("/")
+        state_manager.run_worker()
+        assert [mail.key for mail in mails.newest(DEMO)] == [f"state:{DEMO}:3:suspension-mail"]
         db.session.remove()

@@ -293,6 +293,7 @@ def test_health_tells_count_cache_and_backend(world: World) -> None:
         "cache_hit_rate": 0.0,
         "backend": backend,
         "cache": "off",
+        "effects": {"pending": 0, "due": 0, "dead": 0, "waiting": 0.0, "worker": "none"},
     }
 
 
@@ -302,7 +303,7 @@ def test_health_is_unhealthy_without_tables(tmp_path: Path) -> None:
     with app.app_context():
         report = manager.get_health_status()
         db.engine.dispose()
-    assert (report["status"], report["state_count"]) == ("unhealthy", None)
+    assert (report["status"], report["state_count"], report["effects"]) == ("unhealthy", None, None)
     assert "flask state db upgrade" in report["error"]
 
 

@@ -8,12 +8,16 @@ from typing import Any
 
 import pytest
 
+from flask_statemanager import Deadline, Machine, Transition
 from tests.worlds import World
 
 
 @pytest.fixture
-def counted(sql_world: World, caplog: pytest.LogCaptureFixture) -> Callable[[Callable[[], Any]], int]:
-    """Count the statements that the backend sends during a call."""
+def counted(
+    sql_world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Callable[[], Any]], int]:
+    """Count the statements that the backend sends during a call, the look for a worker once a minute left aside."""
+    monkeypatch.setattr(sql_world.runtime.workshop.desk, "look", lambda: None)
 
     def count(call: Callable[[], Any]) -> int:
         caplog.clear()
@@ -40,6 +44,58 @@ def test_each_verb_sends_no_more_statements_than_it_needs(sql_world: World, coun
     assert counted(lambda: states.allowed_transitions("u1")) == 1
     assert counted(lambda: states.rollback_state("u1", to_version=1)) == 4
     assert counted(lambda: states.delete_state("u1")) == 3
+
+
+WAYS = (
+    Transition("open", ["new", "held"], "pending"),
+    Transition("hold", ["pending"], "held"),
+    Transition("complete", ["pending"], "completed"),
+    Transition("lapse", ["pending", "held"], "lapsed"),
+)
+DEADLINES = (Deadline("pending", 900, "lapse"), Deadline("held", 900, "lapse"))
+
+
+def test_a_deadline_costs_one_statement_and_two_between_statuses_that_both_have_one(
+    sql_world: World, counted: Any
+) -> None:
+    states = sql_world.states
+    states.define("payment", Machine(initial="new", transitions=WAYS, deadlines=DEADLINES))
+    assert counted(lambda: states.register_state("p1", "payment")) == 3
+    assert counted(lambda: states.update_state("p1", transition="open")) == 4  # enters one
+    assert counted(lambda: states.update_state("p1", {"a": 1})) == 3  # stays
+    assert counted(lambda: states.update_state("p1", transition="hold")) == 5  # leaves one, enters another
+    states.update_state("p1", transition="open")
+    assert counted(lambda: states.update_state("p1", transition="complete")) == 4  # leaves one
+
+
+def test_a_deadline_that_goes_on_costs_a_look_at_what_is_left_of_it(sql_world: World, counted: Any) -> None:
+    states = sql_world.states
+    lasting = Deadline("pending", 900, "lapse", "remaining")
+    states.define("payment", Machine(initial="pending", transitions=WAYS, deadlines=[lasting]))
+    assert counted(lambda: states.register_state("p1", "payment")) == 4  # of a new state nothing can be left
+    assert counted(lambda: states.update_state("p1", transition="hold")) == 4
+    assert counted(lambda: states.update_state("p1", transition="open")) == 5
+
+
+def test_effects_cost_one_statement_however_many_they_are(sql_world: World, counted: Any) -> None:
+    states = sql_world.states
+    states.define("payment", Machine(initial="new", transitions=WAYS, deadlines=DEADLINES))
+    states.register_callback("user_created", print, durable=True, name="one")
+    for name in ("a", "b", "c"):
+        states.register_callback("user_suspended", print, durable=True, name=name)
+        states.register_callback("payment", print, durable=True, name=f"payment-{name}")
+    assert counted(lambda: states.register_state("u1", "user")) == 4
+    assert counted(lambda: states.update_state("u1", {"a": 1}, "suspend")) == 4
+    states.register_state("p1", "payment")
+    assert counted(lambda: states.update_state("p1", transition="open")) == 4  # the deadline is set with them
+    assert counted(lambda: states.update_state("p1", transition="complete")) == 5  # and another one is stopped
+
+
+def test_an_idempotency_key_costs_two_statements_and_its_repetition_has_two(sql_world: World, counted: Any) -> None:
+    states = sql_world.states
+    states.register_state("u1", "user")
+    assert counted(lambda: states.update_state("u1", {"a": 1}, idempotency_key="k")) == 5
+    assert counted(lambda: states.update_state("u1", {"a": 1}, idempotency_key="k")) == 2
 
 
 def test_declaring_a_search_sends_nothing(sql_world: World, counted: Any) -> None:

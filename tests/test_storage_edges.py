@@ -19,8 +19,13 @@ from flask_statemanager.backends.sql.backend import SqlBackend
 from flask_statemanager.backends.sql.dialects import SqliteDialect
 from flask_statemanager.backends.sql.engine import make_engine, switch_wal_on
 from flask_statemanager.backends.sql.tables import declare
-from flask_statemanager.core.ports import JoinsTransaction, powers_of, require
+from flask_statemanager.config import Settings
+from flask_statemanager.core.ports import Backend
+from flask_statemanager.core.powers import ALL, Counts, JoinsTransaction, KeepsHistory, Searches, powers_of, require
 from flask_statemanager.core.record import Key
+from flask_statemanager.effects.callbacks import Registered
+from flask_statemanager.effects.durable import Durability
+from flask_statemanager.runtime import Declarations, Runtime
 from flask_statemanager.security.actor import ActorSource
 from tests.worlds import World, build, entered
 
@@ -99,11 +104,12 @@ def test_a_lock_is_told_without_the_drivers_code(tmp_path: Path) -> None:
     path = tmp_path / "w.db"
     engine = create_engine(f"sqlite:///{path}")
     dialect = SqliteDialect(engine)
+    declare(metadata := MetaData())
+    metadata.create_all(engine)
     holder, other = sqlite3.connect(path), sqlite3.connect(path, timeout=0)
-    holder.execute("CREATE TABLE statemanager_state (a)")
     bare = sqlite3.OperationalError("no code")
     assert isinstance(dialect.wrapped(bare, other, "statemanager_state"), StorageUnavailable)
-    assert "missing" in str(dialect.wrapped(bare, other, "statemanager_history"))
+    assert "missing" in str(dialect.wrapped(bare, other, "statemanager_other"))
     holder.execute("BEGIN IMMEDIATE")
     assert isinstance(dialect.wrapped(bare, other, "statemanager_state"), StorageTimeout)
     assert isinstance(dialect.wrapped(bare, holder, "statemanager_state"), StorageUnavailable)
@@ -135,8 +141,72 @@ def test_a_missing_power_is_named_with_the_face_and_the_backend() -> None:
     backend = MemoryBackend()
     with pytest.raises(ConfigurationError, match=r"The orders face .* JoinsTransaction, which the memory backend"):
         require(backend, JoinsTransaction, "The orders face")  # type: ignore[type-abstract]
-    assert powers_of(backend) == {"KeepsHistory", "Searches", "Counts", "Expires"}
+    assert powers_of(backend) == {power.__name__ for power in ALL} - {"JoinsTransaction"}
+    assert powers_of(Plain()) == {"KeepsHistory", "Searches", "Counts"}
     backend.close()
+
+
+def handed_on(name: str) -> Any:
+    if isinstance(getattr(MemoryBackend, name), property):
+        return property(lambda self: getattr(self.inner, name))
+    return lambda self, *given, **named: getattr(self.inner, name)(*given, **named)
+
+
+NEEDED = (Backend, KeepsHistory, Searches, Counts)
+Plain: Any = type(
+    "Plain",
+    NEEDED,
+    {"title": "plain", "__init__": lambda self: setattr(self, "inner", MemoryBackend())}
+    | {name: handed_on(name) for power in NEEDED for name in power.__abstractmethods__},
+)
+"""A backend with the powers that the lifecycle face needs, and no other."""
+
+
+@pytest.fixture
+def plain() -> Runtime:
+    """The running parts on a backend that can do no more than it must."""
+    return Runtime(Settings(), Declarations(), Plain())
+
+
+def test_a_backend_that_remembers_nothing_refuses_idempotency_keys(plain: Runtime) -> None:
+    states = plain.lifecycle
+    states.register_state("u1", "user", {"a": 1})
+    before = states.get_recent_changes(limit=100)
+    verbs: tuple[Any, ...] = (
+        lambda **more: states.register_state(None, "user", **more),
+        lambda **more: states.update_state("u1", {"a": 2}, **more),
+        lambda **more: states.delete_state("u1", **more),
+        lambda **more: states.rollback_state("u1", to_version=1, **more),
+    )
+    for verb in verbs:
+        with pytest.raises(ConfigurationError, match="plain backend cannot remember requests"):
+            verb(idempotency_key="k")
+    assert states.get_recent_changes(limit=100) == before
+
+
+def test_a_backend_that_keeps_no_jobs_refuses_effects_and_timers(plain: Runtime) -> None:
+    states = plain.lifecycle
+    states.register_state("u1", "user")
+    calls: tuple[Any, ...] = (
+        lambda: states.schedule_transition("u1", "suspend", after=5),
+        lambda: states.cancel_scheduled("u1"),
+        states.list_timers,
+        lambda: states.get_timer(1),
+        plain.workshop.make_worker,
+        lambda: plain.workshop.outbox,
+    )
+    for call in calls:
+        with pytest.raises(ConfigurationError, match="plain backend keeps no durable effects and timers"):
+            call()
+    assert plain.health()["effects"] is None
+    assert plain.workshop.desk is None
+
+
+def test_a_change_whose_effect_cannot_be_kept_is_not_made(plain: Runtime) -> None:
+    plain.declarations.callbacks.add(Registered("*", print, "durable", None, Durability("mail")))
+    with pytest.raises(ConfigurationError, match="plain backend keeps no durable effects"):
+        plain.lifecycle.register_state("u1", "user")
+    assert plain.lifecycle.get_state("u1") is None
 
 
 def test_on_the_command_line_the_user_of_the_system_is_the_actor(monkeypatch: pytest.MonkeyPatch) -> None:

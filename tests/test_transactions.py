@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, event
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import create_engine, event, text
 from sqlalchemy.orm import Session
 
 from flask_statemanager import (
     ConfigurationError,
+    IdempotencyKeyReused,
     StateConflict,
     StateExists,
+    StateManager,
     StateNotFound,
     StateValidationError,
     StorageError,
@@ -280,3 +286,286 @@ def test_a_racer_that_loses_the_creation_gets_a_conflict_and_a_usable_transactio
     assert isinstance(answers[0], StateConflict)
     assert answers[1] == {"who": 1}
     first.close()
+
+
+# -- everything that belongs to a change rides together ----------------------------------------------------------------
+
+TABLES = ("state", "history", "outbox", "idempotency")
+
+
+def mailing(world: World) -> list[int]:
+    """Give users a durable effect, and return a list that grows with every wake-up of the workers."""
+    woken: list[int] = []
+    world.states.register_callback("user", lambda *call: None, durable=True, name="mail")
+    world.runtime.bucket.wake = lambda: woken.append(len(woken))
+    return woken
+
+
+def rows(world: World) -> dict[str, set[str]]:
+    """Return whose rows are in each table, as another connection sees them."""
+    columns = {"idempotency": "key"}
+    with world.db.engine.connect() as connection:
+        found = {
+            table: connection.execute(text(f"SELECT {columns.get(table, 'name')} FROM statemanager_{table}"))  # noqa: S608
+            for table in TABLES
+        }
+        return {table: set(names.scalars()) for table, names in found.items()}
+
+
+def everywhere(*names: str) -> dict[str, set[str]]:
+    return {table: set(names) for table in TABLES}
+
+
+def register(world: World, name: str) -> None:
+    world.states.register_state(name, "user", idempotency_key=name)
+
+
+def register_and_fail(world: World, name: str) -> None:
+    world.db.session.add(world.note(text=name))
+    register(world, name)
+    raise ZeroDivisionError
+
+
+def test_state_history_effects_and_requests_ride_in_the_applications_transaction(sql_world: World) -> None:
+    world = sql_world
+    woken, session = mailing(world), world.db.session
+    with world.states.transaction(session):
+        register(world, "lost")
+    session.rollback()
+    assert rows(world) == everywhere()
+    with world.states.transaction(session):
+        register(world, "u1")
+        register(world, "u2")
+        assert woken == []
+    assert woken == []
+    session.commit()
+    assert rows(world) == everywhere("u1", "u2")
+    assert woken == [0], "once for the whole transaction"
+
+
+def test_a_released_savepoint_takes_effects_and_requests_into_the_outer_rollback(
+    sql_world: World, captured_states: Captured
+) -> None:
+    world = sql_world
+    woken, session = mailing(world), world.db.session
+    with world.states.transaction(session), session.begin_nested():
+        register(world, "u1")
+        with session.begin_nested():
+            register(world, "u2")
+    session.rollback()
+    assert rows(world) == everywhere()
+    assert (captured_states.names, woken) == ([], [])
+    register(world, "u1")
+    assert rows(world) == everywhere("u1")
+
+
+@pytest.mark.parametrize("middle", ["commit", "rollback"])
+@pytest.mark.parametrize("inner", ["commit", "rollback"])
+def test_what_stays_of_nested_savepoints_is_what_was_released_all_the_way(
+    sql_world: World, captured_states: Captured, inner: str, middle: str
+) -> None:
+    world = sql_world
+    woken, session = mailing(world), world.db.session
+    with world.states.transaction(session):
+        register(world, "outer")
+        first = session.begin_nested()
+        register(world, "middle")
+        second = session.begin_nested()
+        register(world, "inner")
+        getattr(second, inner)()
+        register(world, "middle2")
+        getattr(first, middle)()
+        register(world, "outer2")
+    assert (captured_states.names, woken) == ([], [])
+    session.commit()
+    kept = ["outer", "outer2"]
+    if middle == "commit":
+        kept = ["outer", "middle", *(["inner"] if inner == "commit" else []), "middle2", "outer2"]
+    assert rows(world) == everywhere(*kept)
+    assert [change.key.name for change in captured_states.changes] == kept
+    assert len(woken) == 1
+
+
+def test_a_transaction_of_which_only_a_rolled_back_savepoint_wrote_wakes_nobody(
+    sql_world: World, captured_states: Captured
+) -> None:
+    world = sql_world
+    woken, session = mailing(world), world.db.session
+    with world.states.transaction(session):
+        savepoint = session.begin_nested()
+        register(world, "u1")
+        savepoint.rollback()
+        session.add(world.note(text="kept"))
+    session.commit()
+    assert (captured_states.names, woken) == ([], [])
+    assert rows(world) == everywhere()
+    assert notes(world) == ["kept"]
+
+
+def test_an_exception_in_a_savepoint_undoes_it_and_the_rest_goes_on(
+    sql_world: World, captured_states: Captured
+) -> None:
+    world = sql_world
+    woken, session = mailing(world), world.db.session
+    with world.states.transaction(session):
+        register(world, "before")
+        with pytest.raises(ZeroDivisionError), session.begin_nested():
+            register_and_fail(world, "within")
+        register(world, "after")
+    session.commit()
+    assert rows(world) == everywhere("before", "after")
+    assert [change.key.name for change in captured_states.changes] == ["before", "after"]
+    assert notes(world) == []
+    assert len(woken) == 1
+
+
+def test_an_exception_in_the_block_leaves_it_to_the_owner_to_roll_everything_back(
+    sql_world: World, captured_states: Captured
+) -> None:
+    world = sql_world
+    woken = mailing(world)
+    session = world.db.session
+    with pytest.raises(ZeroDivisionError), world.states.transaction(session):
+        register_and_fail(world, "u1")
+    assert world.states.get_state("u1") is None, "outside the block the transaction is not seen"
+    assert world.states.get_state("u1", session=session) is not None
+    session.rollback()
+    assert rows(world) == everywhere()
+    assert notes(world) == []
+    assert (captured_states.names, woken) == ([], [])
+
+
+def test_a_request_is_remembered_within_the_transaction_and_forgotten_with_its_savepoint(sql_world: World) -> None:
+    world = sql_world
+    session = world.db.session
+    with world.states.transaction(session):
+        savepoint = session.begin_nested()
+        first = world.states.register_state(None, "user", {"a": 1}, idempotency_key="k")
+        assert world.states.register_state(None, "user", {"a": 1}, idempotency_key="k") == first
+        savepoint.rollback()
+        second = world.states.register_state(None, "user", {"a": 2}, idempotency_key="k")
+        with pytest.raises(IdempotencyKeyReused):
+            world.states.register_state(None, "user", {"a": 1}, idempotency_key="k")
+    session.commit()
+    assert second.state_id != first.state_id
+    assert world.states.register_state(None, "user", {"a": 2}, idempotency_key="k") == second
+    assert [state.state_id for state in world.states.search_states("user")] == [second.state_id]
+
+
+# -- own transactions --------------------------------------------------------------------------------------------------
+
+
+def test_no_verb_without_session_begins_flushes_or_ends_anything_in_the_applications_session(sql_world: World) -> None:
+    world = sql_world
+    world.states.register_callback("user", lambda *call: None, durable=True, name="mail")
+    session = world.db.session()
+    touched: list[str] = []
+    for name in ("after_begin", "before_flush", "after_commit", "after_rollback", "do_orm_execute"):
+        event.listen(session, name, lambda *call, name=name: touched.append(name))
+    session.add(world.note(text="pending"))
+    before = session.get_transaction()
+    states = world.states
+    states.register_state("u1", "user", {"a": 1}, idempotency_key="k")
+    states.register_state("u1", "user", {"a": 1}, idempotency_key="k")
+    states.update_state("u1", {"b": 1}, "activate", expect=1)
+    states.rollback_state("u1", 1)
+    with pytest.raises(StateConflict):
+        states.update_state("u1", expect=1)
+    states.schedule_transition("u1", "update", after=0)
+    assert states.run_worker() == 5, "four changes with an effect each, and a timer"
+    assert states.cancel_scheduled("u1") == 0
+    states.get_state("u1")
+    states.get_state_history("u1")
+    states.search_states("user").count()
+    states.list_effects()
+    states.get_health_status()
+    states.delete_state("u1")
+    assert touched == []
+    assert session.get_transaction() is before
+    assert [note.text for note in session.new] == ["pending"]
+    session.commit()
+    assert notes(world) == ["pending"]
+
+
+# -- two managers ------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def second_manager(world: World) -> Iterator[tuple[Flask, StateManager]]:
+    """A second app with metadata, engine and manager of its own, on the database of the first."""
+    StateManager.reset_instance()
+    app, db = Flask("other"), SQLAlchemy()
+    app.config["SQLALCHEMY_DATABASE_URI"] = world.app.config["SQLALCHEMY_DATABASE_URI"]
+    if world.kind == "postgresql":  # so that a wait for itself would end
+        app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"connect_args": {"options": "-c lock_timeout=20s"}}
+    db.init_app(app)
+    states = StateManager(app, db=db)
+    assert states is not world.states
+    try:
+        yield app, states
+    finally:
+        with app.app_context():
+            db.engine.dispose()
+
+
+@pytest.fixture
+def other(sql_world: World) -> Iterator[tuple[Flask, StateManager]]:
+    with second_manager(sql_world) as made:
+        yield made
+
+
+@pytest.fixture
+def other_postgres(postgres_world: World) -> Iterator[tuple[Flask, StateManager]]:
+    with second_manager(postgres_world) as made:
+        yield made
+
+
+def test_two_managers_work_in_one_transaction(
+    sql_world: World, other: tuple[Flask, StateManager], captured_states: Captured
+) -> None:
+    """The session is a plain one, as Flask-SQLAlchemy's serves one app only."""
+    world, (app, second) = sql_world, other
+    woken = mailing(world)
+    session = Session(world.db.engine)
+
+    def both(name: str) -> None:
+        with world.states.transaction(session):
+            register(world, f"{name}1")
+            with app.app_context(), second.transaction(session):
+                savepoint = session.begin_nested()
+                second.register_state(f"{name}x", "user")
+                savepoint.rollback()
+                second.register_state(f"{name}2", "session", idempotency_key=f"{name}2")
+                assert second.get_state(f"{name}1") is not None
+            assert world.states.get_state(f"{name}2") is not None
+
+    both("lost")
+    session.rollback()
+    assert rows(world) == everywhere()
+    both("kept")
+    assert (captured_states.names, woken) == ([], [])
+    session.commit()
+    assert rows(world) == everywhere("kept1", "kept2") | {"outbox": {"kept1"}}
+    assert [change.key.name for change in captured_states.changes] == ["kept1", "kept2"]
+    assert woken == [0]
+    session.close()
+    expected = world.states.get_state("kept1")
+    with app.app_context():
+        assert second.get_state("kept1") == expected
+
+
+def test_a_thread_never_waits_for_its_own_session_that_another_manager_has_written_with(
+    postgres_world: World, other_postgres: tuple[Flask, StateManager]
+) -> None:
+    """PostgreSQL only: SQLite's file is locked as a whole, which the driver's timeout ends."""
+    world, (app, second) = postgres_world, other_postgres
+    world.states.register_state("u1", "user")
+    with Session(world.db.engine) as session:
+        world.states.update_state("u1", {"a": 1}, session=session, idempotency_key="k")
+        with app.app_context():
+            with pytest.raises(StorageError, match="session="):
+                second.update_state("u1", {"b": 1})
+            with pytest.raises(StorageError, match="session="):
+                second.update_state("u2", {"b": 1}, idempotency_key="k")
+            session.commit()
+            assert second.update_state("u1", {"b": 1}).data == {"a": 1, "b": 1}

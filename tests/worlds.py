@@ -113,7 +113,7 @@ def entered(world: World) -> Iterator[World]:
             yield world
         finally:
             world.db.session.remove()
-            world.runtime.backend.close()
+            world.runtime.close()
             for engine in world.db.engines.values():
                 engine.dispose()
     StateManager.reset_instance()

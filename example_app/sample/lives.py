@@ -14,6 +14,7 @@ from .. import accounts, logins, purchases, subscriptions
 from ..clock import clock
 from ..extensions import db, state_manager, unit_of_work
 from ..ledger import NotEnoughCreditsError, book
+from ..machines import PAYMENT_WINDOW
 from ..models import Account, CreditPackage
 from ..payments import charge
 from .people import BROWSERS, SUSPICIONS, person
@@ -124,7 +125,8 @@ class Life:
         if self.agenda.end - clock.now() < timedelta(days=3):
             address = f"192.0.2.{self.rng.randrange(1, 255)}"
             session_id = f"session_{self.rng.getrandbits(96):024x}"
-            logins.begin(self.account, address=address, agent=self.rng.choice(BROWSERS), session_id=session_id)
+            agent = self.rng.choice(BROWSERS)
+            self.ends(logins.begin(self.account, address=address, agent=agent, session_id=session_id))
         try:
             book(self.account.id, -self.rng.randrange(10, 120), "usage", f"usage_{self.rng.getrandbits(48):012x}")
         except NotEnoughCreditsError:
@@ -147,7 +149,7 @@ class Life:
         )
         done = purchases.settle(purchase, charge(purchase.state_id, purchase.data["amount_cents"], card))
         if done.status == "pending":
-            self.agenda.later(partial(self.settle, done), days=self.rng.uniform(0.5, 2))
+            self._wait_for_the_bank(done)
         if done.status == "failed":
             self.agenda.later(self.buy, days=0.01)
             return
@@ -158,12 +160,47 @@ class Life:
         if self.rng.random() < 0.7:
             self.agenda.later(self.buy, days=self.rng.uniform(15, 60))
 
+    def _wait_for_the_bank(self, purchase: State) -> None:
+        if self.rng.random() < 0.6:
+            moment = clock.now() + PAYMENT_WINDOW * self.rng.uniform(0.1, 0.9)
+            self.agenda.plan(moment, partial(self.settle, purchase))
+        else:
+            self.agenda.plan(clock.now() + PAYMENT_WINDOW, partial(self.give_up, purchase))
+
     def settle(self, purchase: State) -> None:
         """Learn what became of a slow payment.
 
         :param purchase: the pending purchase.
         """
         purchases.complete(purchase, f"sim_{purchase.state_id}", reason="the bank answered")
+
+    def give_up(self, purchase: State) -> None:
+        """Meet the deadline of a payment, as a worker would have done then.
+
+        :param purchase: the pending purchase.
+        """
+        state_manager.update_state(purchase.state_id, transition="expire", actor="system", source="deadline")
+
+    def ends(self, state: State) -> None:
+        """Let a state expire at its time, as a worker would have done then, unless it has got another time by then.
+
+        :param state: a state that expires.
+        """
+        assert state.expires_at is not None, "only such are passed"
+        moment = datetime.fromisoformat(state.expires_at.replace("Z", "+00:00")) - timedelta(seconds=1)
+        self.agenda.plan(moment, partial(self.expire, state.state_id, state.expires_at))
+
+    def expire(self, state_id: str, expires_at: str) -> None:
+        """Write down that a state expires.
+
+        :param state_id: which.
+        :param expires_at: the time that is over.
+        """
+        state = state_manager.get_state(state_id)
+        if state is None or state.get("expires_at") != expires_at:
+            return
+        if "expire" in state_manager.allowed_transitions(state_id):
+            state_manager.update_state(state_id, transition="expire", actor="system", source="expiry")
 
     def refund(self, purchase: State) -> None:
         """Ask for the money back, which works only while the credits are there.
@@ -192,6 +229,7 @@ class Life:
         except NotEnoughCreditsError:
             return
         self.subscribed += 1
+        self.ends(state)
         wait = subscriptions.TRIAL if trial else subscriptions.CYCLES[cycle]
         name = "activate" if trial else "renew"
         self.agenda.later(partial(self.next_cycle, state.state_id, name), days=wait / timedelta(days=1) - 0.2)
@@ -213,11 +251,12 @@ class Life:
                 state = subscriptions.pay(state, name, actor="billing")
         except NotEnoughCreditsError:
             if name == "renew":
-                subscriptions.miss(state, actor="billing", reason="the balance does not cover it")
+                self.ends(subscriptions.miss(state, actor="billing", reason="the balance does not cover it"))
                 days = self.rng.uniform(2, 20)
                 self.agenda.later(self.buy, days=days)
                 self.agenda.later(partial(self.next_cycle, subscription_id, "recover"), days=days + 0.1)
             return
+        self.ends(state)
         days = subscriptions.CYCLES[state.data["cycle"]] / timedelta(days=1)
         self.agenda.later(partial(self.next_cycle, subscription_id, "renew"), days=days - 0.2)
 

@@ -84,6 +84,21 @@ def load(users: int = 300, seed: int = 7, *, now: datetime | None = None) -> Loa
     return Loaded(users + len(LOGINS), state_manager.search_states().count(), acts)
 
 
+def fill(users: int = 300, seed: int = 7) -> Loaded:
+    """Load the sample, and carry out the mails and timers that it leaves.
+
+    :param users: as for :func:`load`.
+    :param seed: as for :func:`load`.
+    :raises NotEmptyError: when there is data already.
+    :raises StateManagerError: when something cannot be written.
+    """
+    # Its mails are due since months: that a worker is there keeps the log free of a warning.
+    state_manager.run_worker()
+    loaded = load(users, seed)
+    state_manager.run_worker()
+    return loaded
+
+
 def _package(code: str, title: str, size: int, price_cents: int) -> CreditPackage:
     return CreditPackage(code=code, title=title, credits=size, price_cents=price_cents)
 

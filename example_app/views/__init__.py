@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from . import api, auth, dashboard, features, machines, purchases, sessions, states, subscriptions, users
+from . import api, auth, dashboard, features, machines, mails, purchases, sessions, states, subscriptions, users
 from .presentation import add_filters
 
 
@@ -13,6 +13,6 @@ def init_app(app: Flask) -> None:
 
     :param app: the app.
     """
-    for module in (api, auth, dashboard, features, machines, purchases, sessions, states, subscriptions, users):
+    for module in (api, auth, dashboard, features, machines, mails, purchases, sessions, states, subscriptions, users):
         app.register_blueprint(module.blueprint)
     add_filters(app)

@@ -9,13 +9,12 @@ from flask import Blueprint, abort, jsonify, request, url_for
 
 from flask_statemanager import State, StateNotFound, StateType, StateValidationError
 
-from .. import accounts, actions, features
+from .. import accounts, actions, features, purchases
 from ..access import check_bearer
 from ..accounts import account_of
 from ..extensions import db, state_manager, unit_of_work
 from ..machines import PURCHASE
 from ..models import CreditPackage
-from ..purchases import buy
 from .listing import Listing, listing, number, whole
 from .users import FILTERS as USER_FILTERS
 
@@ -109,7 +108,27 @@ def order() -> Any:
         raise StateNotFound(body["user_id"])
     if package is None:
         raise StateValidationError({"package": ["There is no such package."]})
-    return _created("purchases", buy(account, package, body["card"]))
+    return _created("purchases", purchases.buy(account, package, body["card"]))
+
+
+@blueprint.post("/payments/webhook")
+def webhook() -> Any:
+    """Hear from the payment provider: ``{"purchase_id", "outcome", "reference", "at"}``, and ``error`` when refused.
+
+    Providers repeat a message until it is answered, perhaps in parallel. The header ``Idempotency-Key`` (the number of
+    the message) makes all of them one: the first moves the state and the credits, the others get the same answer.
+
+    :raises StateManagerError: when it is not acceptable or not possible, for example because the purchase has expired.
+    """
+    key = request.headers.get("Idempotency-Key")
+    if not key:
+        abort(400, "Send the header 'Idempotency-Key' with the number of the message.")
+    body = _body("purchase_id", "outcome", "reference", "at")
+    purchase = _found("purchases", body["purchase_id"])
+    with unit_of_work():
+        if body["outcome"] == "charged":
+            return purchases.complete(purchase, body["reference"], at=body["at"], idempotency_key=key)
+        return purchases.fail(purchase, str(body.get("error") or "refused"), at=body["at"], idempotency_key=key)
 
 
 @blueprint.post(f"/<{COLLECTION}:collection>/<state_id>/transitions")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -91,3 +92,18 @@ def whole(value: Any, field: str) -> int | None:
     if isinstance(value, bool | float) or not text.removeprefix("-").isdecimal() or len(text) > 12:
         raise StateValidationError({field: ["Must be a whole number."]})
     return int(text)
+
+
+def decimal(value: str | None, field: str) -> float | None:
+    """Read a number from a form field.
+
+    :param value: text, or nothing.
+    :param field: how to name it in an error.
+    :returns: the number, or None when there is nothing.
+    :raises StateValidationError: when it is no number.
+    """
+    if value is None or not value.strip():
+        return None
+    if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", value.strip(), re.ASCII):
+        raise StateValidationError({field: ["Must be a number."]})
+    return float(value)

@@ -12,7 +12,7 @@ from .. import actions
 from ..access import admin_required, login_required, own_or_admin
 from ..extensions import state_manager
 from ..machines import MACHINES
-from .listing import whole
+from .listing import decimal, whole
 from .presentation import page_of, words
 
 blueprint = Blueprint("states", __name__, url_prefix="/states")
@@ -37,6 +37,7 @@ def state_page(state_id: str, state_type: str, template: str = "state.html", **e
         state=state,
         history=history,
         explanations=_explanations(state),
+        timers=state_manager.list_timers(state_id),
         final=state.status in MACHINES[state_type].final,
         **extras,
     )
@@ -81,7 +82,7 @@ def transition(state_id: str) -> Any:
     name = request.form.get("transition", "")
     if not g.account.is_admin and (state.owner != g.account.state_id or (state.type, name) not in actions.OWNERS_MAY):
         abort(403, "This is for operators.")
-    done = actions.apply(state, name, reason=_reason(), expect=_seen())
+    done = actions.apply(state, name, reason=_reason(), expect=_seen(), hours=_hours())
     flash(f"{done.name}: {words(name)} done, the status is {words(done.status)}.", "good")
     return redirect(page_of(state_id, done.type) or "/")
 
@@ -101,6 +102,10 @@ def rollback(state_id: str) -> Any:
 
 def _reason() -> str | None:
     return request.form.get("reason", "").strip() or None
+
+
+def _hours() -> float | None:
+    return decimal(request.form.get("hours"), "hours")
 
 
 def _seen() -> int:

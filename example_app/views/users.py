@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from flask_statemanager import StateType
 
+from .. import mails
 from ..access import admin_required, login_required
 from ..accounts import account_of
 from ..extensions import db, state_manager
@@ -47,6 +48,7 @@ def show(state_id: str) -> Any:
         "user.html",
         account=account,
         entries=db.session.scalars(entries.limit(12)).all(),
+        mails=mails.newest(state_id, 5),
         notices=db.session.scalars(notices.limit(5)).all(),
         purchases=state_manager.search_states(PURCHASE, owner=state_id, order_by="-created_at")[:5],
         subscriptions=state_manager.search_states(StateType.SUBSCRIPTION, owner=state_id, order_by="-created_at")[:5],

@@ -3,49 +3,34 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
-from typing import Any, ClassVar
+from functools import partial
+from typing import ClassVar
 
 from ..core.codec import isolated
+from ..core.jobs import DEAD, EFFECT, PENDING
 from ..core.matching import is_after, lapse_of, matches
-from ..core.ports import Act, Backend, Counts, Expires, KeepsHistory, Searches, Unit, settle
+from ..core.ports import Backend, settle
+from ..core.powers import Counts, Expires, KeepsHistory, Searches
 from ..core.query import ChangeQuery, Query
 from ..core.record import Change, Key, Record
 from ..errors import StateConflict
+from .memory_jobs import MemoryIdempotency, MemoryOutbox
+from .memory_many import MemoryMany
+from .memory_unit import MemoryUnit
 
 
-@dataclass
-class _MemoryUnit(Unit):
-    """Remembers how to undo and what to announce."""
-
-    undo: list[Callable[[], Any]] = field(default_factory=list)
-    acts: list[Act] = field(default_factory=list)
-
-    def after_commit(self, act: Act) -> None:
-        self.acts.append(act)
-
-    @contextmanager
-    def savepoint(self) -> Iterator[None]:
-        """Undo the block's writes when it raises."""
-        writes, acts = len(self.undo), len(self.acts)
-        try:
-            yield
-        except BaseException:
-            while len(self.undo) > writes:
-                self.undo.pop()()
-            del self.acts[acts:]
-            raise
-
-
-class MemoryBackend(Backend, KeepsHistory, Searches, Counts, Expires):
+class MemoryBackend(MemoryMany, MemoryOutbox, MemoryIdempotency, Backend, KeepsHistory, Searches, Counts, Expires):
     """Keeps records and changes in dicts of this process, one writer at a time."""
 
     title: ClassVar[str] = "memory"
 
     def __init__(self) -> None:
+        MemoryOutbox.__init__(self)
+        MemoryIdempotency.__init__(self)
         self._lock = threading.RLock()
         self._records: dict[Key, Record] = {}
         self._log: list[Change] = []
@@ -62,25 +47,24 @@ class MemoryBackend(Backend, KeepsHistory, Searches, Counts, Expires):
         return f"memory:{id(self)}"
 
     @contextmanager
-    def reading(self) -> Iterator[_MemoryUnit]:
+    def reading(self) -> Iterator[MemoryUnit]:
         """Open a unit that only reads."""
         with self._lock:
-            yield _MemoryUnit()
+            yield MemoryUnit()
 
     @contextmanager
-    def writing(self) -> Iterator[_MemoryUnit]:
+    def writing(self) -> Iterator[MemoryUnit]:
         """Open a unit that undoes its writes on an exception, and announces them otherwise."""
-        unit = _MemoryUnit()
+        unit = MemoryUnit()
         with self._lock:
             try:
                 yield unit
             except BaseException:
-                for undo in reversed(unit.undo):
-                    undo()
+                unit.rollback()
                 raise
         settle(unit.acts)
 
-    def read(self, unit: _MemoryUnit, key: Key, *, lock: bool = False) -> Record | None:
+    def read(self, unit: MemoryUnit, key: Key, *, lock: bool = False) -> Record | None:
         """Return what is stored under a key, a tombstone too, or None.
 
         :param unit: an open unit.
@@ -90,7 +74,7 @@ class MemoryBackend(Backend, KeepsHistory, Searches, Counts, Expires):
         record = self._records.get(key)
         return None if record is None else isolated(record)
 
-    def apply(self, unit: _MemoryUnit, change: Change) -> int:
+    def apply(self, unit: MemoryUnit, change: Change) -> int:
         """Store a change if the version before it is the stored one.
 
         :param unit: an open writing unit.
@@ -120,7 +104,7 @@ class MemoryBackend(Backend, KeepsHistory, Searches, Counts, Expires):
     def close(self) -> None:
         """Do nothing: there is nothing to give back."""
 
-    def changes(self, unit: _MemoryUnit, query: ChangeQuery) -> list[Change]:
+    def changes(self, unit: MemoryUnit, query: ChangeQuery) -> list[Change]:
         """List changes by revision.
 
         :param unit: an open unit.
@@ -136,7 +120,7 @@ class MemoryBackend(Backend, KeepsHistory, Searches, Counts, Expires):
                 found.append(replace(change, before=before, after=isolated(change.after)))
         return found
 
-    def record_at(self, unit: _MemoryUnit, key: Key, at: int | datetime) -> Record | None:
+    def record_at(self, unit: MemoryUnit, key: Key, at: int | datetime) -> Record | None:
         """Return a record as it was at a version or moment.
 
         :param unit: an open unit.
@@ -148,7 +132,45 @@ class MemoryBackend(Backend, KeepsHistory, Searches, Counts, Expires):
                 return isolated(change.after)
         return None
 
-    def search(self, unit: _MemoryUnit, query: Query) -> list[Record]:
+    def forget_changes(self, unit: MemoryUnit, before: datetime, limit: int, after: int = 0) -> list[int]:
+        """Remove changes from before a moment, the oldest first, so that no record's history gets a gap.
+
+        :param unit: an open writing unit.
+        :param before: the moment.
+        :param limit: the most changes.
+        :param after: only changes behind this revision.
+        :returns: the revisions of those that were removed, in order.
+        """
+        needed = self._first_needed()
+        removed: list[int] = []
+        kept: list[Change] = []
+        shortened, staying = set[Key](), set[Key]()
+        for change in self._log:
+            key = change.key
+            old = change.at < before and change.version < needed[key] and change.revision > after
+            if old and key not in staying and len(removed) < limit:
+                removed.append(change.revision)
+                shortened.add(key)
+                continue
+            # The oldest that is left has lost the version before it.
+            kept.append(replace(change, before=None) if key in shortened and key not in staying else change)
+            staying.add(key)
+        unit.undo.append(partial(self._restore, self._log))
+        self._log = kept
+        return removed
+
+    def _first_needed(self) -> dict[Key, int]:
+        """Return the version of each record from which on everything stays."""
+        needed = {key: record.version for key, record in self._records.items()}
+        for job in self._jobs.values():
+            if job.kind == EFFECT and job.status in (PENDING, DEAD) and job.key in needed:
+                needed[job.key] = min(needed[job.key], job.version - 1)
+        return needed
+
+    def _restore(self, log: list[Change]) -> None:
+        self._log = log
+
+    def search(self, unit: MemoryUnit, query: Query) -> list[Record]:
         """Return the found records in order.
 
         :param unit: an open unit.
@@ -158,7 +180,7 @@ class MemoryBackend(Backend, KeepsHistory, Searches, Counts, Expires):
         found.sort(key=lambda record: (query.order.value(record), record.key.name), reverse=query.order.descending)
         return [isolated(record) for record in found[: query.limit]]
 
-    def count(self, unit: _MemoryUnit, query: Query) -> int:
+    def count(self, unit: MemoryUnit, query: Query) -> int:
         """Count the found records.
 
         :param unit: an open unit.
@@ -166,7 +188,7 @@ class MemoryBackend(Backend, KeepsHistory, Searches, Counts, Expires):
         """
         return sum(1 for _ in self._found(query))
 
-    def due(self, unit: _MemoryUnit, query: Query) -> list[Key]:
+    def due(self, unit: MemoryUnit, query: Query) -> list[Key]:
         """Return the keys of live records to which a lapse rule applies now.
 
         :param unit: an open unit.
@@ -184,7 +206,7 @@ class MemoryBackend(Backend, KeepsHistory, Searches, Counts, Expires):
 def _listed(change: Change, query: ChangeQuery) -> bool:
     if change.key.bucket != query.bucket or (query.key is not None and change.key != query.key):
         return False
-    if query.event is not None and change.event != query.event:
+    if query.event not in (None, change.event) or query.version not in (None, change.version):
         return False
     if query.after is None:
         return True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from flask import Flask
@@ -13,9 +15,10 @@ from .memory import MemoryBackend
 from .sql.backend import SqlBackend
 from .sql.engine import from_manager
 from .sql.flask_binding import ORDER, bind
+from .sql.notify import Listener, Notifier, speaks
 from .sql.tables import declare
 
-__all__ = ["ORDER", "backend_of_app", "backend_of_manager"]
+__all__ = ["ORDER", "Notifier", "backend_of_app", "backend_of_manager", "listening_to", "notifier_of"]
 
 
 def backend_of_app(app: Flask, settings: Settings, db: Any) -> Backend:
@@ -44,3 +47,25 @@ def backend_of_manager(database_manager: Any) -> Backend:
     backend = SqlBackend(engine, declare(metadata), owned=owned)
     backend.create_tables()
     return backend
+
+
+def notifier_of(backend: Backend) -> Notifier | None:
+    """Return what tells workers in other processes of new jobs, or None where they have to look for themselves.
+
+    :param backend: where the jobs are.
+    """
+    if not isinstance(backend, SqlBackend) or not speaks(backend.engine):
+        return None
+    return Notifier(backend.engine, backend.tables.outbox.schema)
+
+
+def listening_to(backend: Backend, wake: Callable[[], None]) -> Callable[[], AbstractContextManager[Any]]:
+    """Return what hears of new jobs while it is entered.
+
+    :param backend: where the jobs are.
+    :param wake: called at each.
+    """
+    if not isinstance(backend, SqlBackend) or not speaks(backend.engine):
+        return nullcontext
+    engine, schema = backend.engine, backend.tables.outbox.schema
+    return lambda: Listener(engine, wake, schema)

@@ -9,6 +9,7 @@ from typing import Any
 
 import redis
 
+from ..config import Settings
 from ..errors import ConfigurationError, shown
 
 logger = logging.getLogger("flask_statemanager")
@@ -80,3 +81,19 @@ def _serves(client: Any) -> bool:
     return hasattr(client, "register_script") and not inspect.iscoroutinefunction(
         getattr(client, "execute_command", None)
     )
+
+
+def client_for(extensions: Mapping[str, Any], redis_manager: Any, settings: Settings) -> tuple[Any, str] | None:
+    """Return the Redis of the read cache and what its keys begin with, or None when there is none.
+
+    :param extensions: ``app.extensions``; empty without an app.
+    :param redis_manager: what the caller passed for use without an app, or None.
+    :param settings: the app's settings.
+    :raises ConfigurationError: when what is configured cannot be used.
+    """
+    found = from_flask_caching(extensions)
+    if found is not None:
+        return found
+    if redis_manager is not None:
+        return from_manager(redis_manager), ""
+    return None if settings.cache_url is None else (from_url(settings.cache_url), "")

@@ -4,12 +4,31 @@ Reading commands print a table, or with ``--json`` one JSON document. A refusal 
 exit code 1; a command line that cannot be understood is exit code 2.
 """
 
+from .effects import effects
 from .group import StateGroup
+from .prune import prune
 from .reading import diagram, history, list_states, search, show, types
+from .timers import timers
+from .worker import worker
 from .writing import delete, register, rollback, transition
 
 state = StateGroup("state", help="Look at states, change them, and migrate their tables.")
 """The group that the entry point ``flask.commands`` names."""
 
-for _command in (types, list_states, show, register, transition, history, rollback, delete, search, diagram):
+for _command in (
+    types,
+    list_states,
+    show,
+    register,
+    transition,
+    history,
+    rollback,
+    delete,
+    search,
+    diagram,
+    prune,
+    worker,
+    effects,
+    timers,
+):
     state.add_command(_command)

@@ -14,7 +14,8 @@ from flask.cli import with_appcontext
 from ..errors import StateManagerError, StateNotFound
 from ..globals import current_runtime
 from ..lifecycle.state import State
-from .arguments import json_object, moment
+from .arguments import conditions, json_object, moment
+from .bulk import Found, move_found
 from .tables import printable, say
 
 logger = logging.getLogger("flask_statemanager.cli")
@@ -62,38 +63,75 @@ def register(
 
 
 @click.command()
-@click.argument("state_id", metavar="ID")
-@click.argument("name", metavar="TRANSITION")
+@click.argument("words", metavar="[ID] TRANSITION", nargs=-1, required=True)
+@click.option(
+    "--where",
+    "filters",
+    multiple=True,
+    callback=conditions,
+    metavar="PATH=VALUE",
+    help="Without an ID: move all states that fulfil this condition, as in 'search'; may be given more than once.",
+)
+@click.option("--type", "state_type", metavar="TYPE", help="Without an ID: move the states of this type.")
+@click.option("--status", multiple=True, help="Without an ID: move the states in this status.")
 @click.option(
     "--data", callback=json_object, metavar=_SHAPE, help="New data, merged into the old (RFC 7396: null removes)."
 )
 @click.option("--replace", is_flag=True, help="Put the new data in place of the old.")
 @_expect
 @_reason
+@click.option("--yes", is_flag=True, help="Do not ask before moving many states.")
 @with_appcontext
 def transition(
-    *, state_id: str, name: str, data: dict[str, Any] | None, replace: bool, expect: int | None, reason: str | None
+    *,
+    words: tuple[str, ...],
+    filters: dict[str, Any],
+    state_type: str | None,
+    status: tuple[str, ...],
+    data: dict[str, Any] | None,
+    replace: bool,
+    expect: int | None,
+    reason: str | None,
+    yes: bool,
 ) -> None:
-    """Move a state along a transition.
+    """Move a state along a transition, or all states that are found.
 
     The transition 'update' changes its data and leaves its status.
 
+    With --where, --type or --status and no ID it counts the states and asks
+    first, draws a bar, and lists the states that were refused.
+
     \f
 
-    :raises click.UsageError: when there is nothing to put in place.
+    :raises click.UsageError: when there is nothing to put in place, or the words do not fit the options.
     """  # noqa: D301 - click ends the help at \f
-    if replace and data is None:
-        raise click.UsageError("--replace needs --data.")
+    found = Found(filters, state_type, status)
+    _check_words(words, found)
+    if replace and (data is None or found):
+        raise click.UsageError("--replace needs an ID." if found else "--replace needs --data.")
+    envelope = None if data is None else {"data": data}
+    if found:
+        if expect is not None:
+            raise click.UsageError("--expect needs an ID.")
+        move_found(found, words[0], envelope, reason=reason, yes=yes)
+        return
+    state_id, name = words
     with _vetoable():
         written = current_runtime.lifecycle.update_state(
-            state_id,
-            None if data is None else {"data": data},
-            name,
-            mode="replace" if replace else "merge",
-            expect=expect,
-            reason=reason,
+            state_id, envelope, name, mode="replace" if replace else "merge", expect=expect, reason=reason
         )
     _tell(written)
+
+
+def _check_words(words: tuple[str, ...], found: Found) -> None:
+    """Refuse what is neither an ID and a transition, nor a transition and a search."""
+    if len(words) == (1 if found else 2):
+        return
+    if len(words) == 2:
+        raise click.UsageError("Give either an ID, or --where, --type and --status.")
+    if len(words) == 1:
+        raise click.UsageError("Which states? Put an ID before the transition, or give --where, --type or --status.")
+    raise click.UsageError(f"Got unexpected extra argument ({' '.join(words[2:])}).")
 
 
 @click.command()

@@ -2,50 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from ..errors import ConfigurationError, LimitExceeded, StateConflict
+from ..errors import ConfigurationError, StateConflict
 from .clock import Clock
-from .codec import encode
-from .ports import Backend, JoinsTransaction, ReadCache
+from .enqueues import Enqueues
+from .idempotency import Request
+from .jobs import Job
+from .ports import Backend, ReadCache
+from .powers import Idempotent, JoinsTransaction
 from .publisher import Publisher
-from .record import Change, Expectation, Key, Origin, Record, Revision
+from .record import Change, Expectation, Key, Origin, Record
+from .repeat import repeated
 from .retry import retried
 from .scope import entered, unit_around
+from .step import Check, Decide, Plan, Policy, check_size, compare, expiry_of, numbered
 
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What a decision comes to: the event's name, and the record as it shall be.
-
-    The bucket sets version, revision and ``updated_at`` itself.
-    """
-
-    event: str
-    after: Record
-
-
-Decide = Callable[[Record | None, datetime], Step | None]
-"""A pure function of what is stored (a tombstone too, None where nothing was) and the moment; None for no change."""
-
-Check = Callable[[Change], None]
-"""Looks at a change inside the transaction, and raises to refuse it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """The rules of a bucket.
-
-    :param max_value_bytes: the most bytes that data and metadata may take as JSON.
-    :param lapse: returns the record that an expired one counts as, or None when it counts as it is.
-    """
-
-    max_value_bytes: int
-    lapse: Callable[[Record, datetime], Record | None]
+Result = TypeVar("Result")
 
 
 class Bucket:
@@ -59,6 +36,12 @@ class Bucket:
     :param cache: a shared read cache, or None.
     :ivar checks: look at each change inside the transaction, in this order.
     :ivar hooked: tells whether one of them may write.
+    :ivar listened: tells whether a change can leave jobs behind, or anybody wants to hear of it after its commit.
+    :ivar tally: counts changes that nobody is told of one by one: their event, and how many.
+    :ivar plans: say which jobs a change leaves behind, stored in its transaction.
+    :ivar wake: called after the commit of jobs, once for all of a transaction.
+    :ivar enqueues: the backend, as one that keeps jobs; None where it cannot.
+    :ivar idempotent: the backend, as one that remembers outcomes; None where it cannot.
     """
 
     def __init__(
@@ -79,6 +62,12 @@ class Bucket:
         self.cache = cache
         self.checks: list[Check] = []
         self.hooked: Callable[[], bool] = lambda: False
+        self.listened: Callable[[], bool] = lambda: True
+        self.tally: Callable[[str, int], None] = lambda _event, _number: None
+        self.plans: list[Plan] = []
+        self.wake: Callable[[], None] = lambda: None
+        self.enqueues = backend if isinstance(backend, Enqueues) else None
+        self.idempotent = backend if isinstance(backend, Idempotent) else None
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -133,7 +122,14 @@ class Bucket:
     # -- writing ---------------------------------------------------------------------------------------------------
 
     def write(
-        self, name: str, decide: Decide, *, origin: Origin, expect: Expectation = None, session: Any = None
+        self,
+        name: str,
+        decide: Decide,
+        *,
+        origin: Origin,
+        expect: Expectation = None,
+        session: Any = None,
+        once: Request | None = None,
     ) -> Record | None:
         """Change one record: read, compare with ``expect``, decide, check, store, commit, announce.
 
@@ -145,24 +141,100 @@ class Bucket:
         :param origin: who asks.
         :param expect: the version or revision that must be stored.
         :param session: write inside this session's transaction instead of one of its own.
+        :param once: answer from memory where this request has been answered before, else remember the answer.
         :returns: the record as it is now; what was there when the decision was to change nothing.
+        :raises ConfigurationError: when the backend cannot remember outcomes, or cannot join a session.
+        :raises IdempotencyKeyReused: when the key of ``once`` belongs to another request.
         :raises StateConflict: when something else is stored, or racers won every attempt.
         :raises StateManagerError: whatever the decision or a check refuses with.
         :raises StorageError: when the storage fails.
         """
         self.publisher.check_cascade()
         key = Key(self.name, name)
+
+        def perform(unit: Any) -> Record | None:
+            with entered(self.backend, unit, key):
+                if once is None:
+                    return self.perform(unit, key, decide, expect, origin)
+                return repeated(
+                    self.remembering(),
+                    unit,
+                    once,
+                    self.clock.now(),
+                    lambda: self.perform(unit, key, decide, expect, origin),
+                )
+
+        return self.within(perform, session, undone=once is not None)
+
+    def within(self, work: Callable[[Any], Result], session: Any = None, *, undone: bool = False) -> Result:
+        """Do a piece of work in a session's transaction, the surrounding one, or one of its own.
+
+        In one of its own it is tried again when it loses a race. In another's, what hooks have written goes with the
+        work that they, or another hook, refuse in the end.
+
+        :param work: called with the unit.
+        :param session: the application's session, or None.
+        :param undone: undo what the work has written when it raises, also where no hook writes.
+        :raises StateConflict: when racers won every attempt.
+        :raises StateManagerError: whatever the work refuses with.
+        :raises StorageError: when the storage fails.
+        """
         unit = unit_around(self.backend) if session is None else self._joined(session, write=True)
         if unit is not None:
-            # What hooks have written must go with the write that they, or another hook, refuse in the end.
-            with unit.savepoint() if self.hooked() else nullcontext(), entered(self.backend, unit, key):
-                return self._perform(unit, key, decide, expect, origin)
+            with unit.savepoint() if undone or self.hooked() else nullcontext():
+                return work(unit)
 
-        def own() -> Record | None:
-            with self.backend.writing() as unit, entered(self.backend, unit, key):
-                return self._perform(unit, key, decide, expect, origin)
+        def own() -> Result:
+            with self.backend.writing() as unit:
+                return work(unit)
 
         return retried(own)
+
+    def expire(self, name: str, origin: Origin) -> bool:
+        """Write down that a record has expired, if it has and nobody has done so yet.
+
+        :param name: the record's name.
+        :param origin: who asks; the change itself is the system's.
+        :returns: whether this call wrote it.
+        :raises StateManagerError: whatever a check refuses with.
+        :raises StorageError: when the storage fails.
+        """
+        key = Key(self.name, name)
+
+        def perform(unit: Any) -> bool:
+            with entered(self.backend, unit, key):
+                stored = self.backend.read(unit, key, lock=True)
+                expiry = expiry_of(stored, self.policy, origin, self.clock.now())
+                if expiry is not None:
+                    self._check(expiry)
+                    self._applied(unit, [expiry])
+                return expiry is not None
+
+        return self.within(perform)
+
+    def keeping(self) -> Enqueues:
+        """Return the backend as one that keeps jobs.
+
+        :raises ConfigurationError: when it cannot.
+        """
+        if self.enqueues is None:
+            raise ConfigurationError(
+                f"The {self.backend.title} backend keeps no durable effects and timers: use another "
+                "STATEMANAGER_BACKEND, or callbacks without durable=True."
+            )
+        return self.enqueues
+
+    def remembering(self) -> Idempotent:
+        """Return the backend as one that remembers outcomes.
+
+        :raises ConfigurationError: when it cannot.
+        """
+        if self.idempotent is None:
+            raise ConfigurationError(
+                f"The {self.backend.title} backend cannot remember requests: leave idempotency_key= out, or use "
+                "another STATEMANAGER_BACKEND."
+            )
+        return self.idempotent
 
     @contextmanager
     def joining(self, session: Any) -> Iterator[None]:
@@ -183,44 +255,64 @@ class Bucket:
             "or use the sql backend."
         )
 
-    def _perform(self, unit: Any, key: Key, decide: Decide, expect: Expectation, origin: Origin) -> Record | None:
+    def perform(self, unit: Any, key: Key, decide: Decide, expect: Expectation, origin: Origin) -> Record | None:
+        """Write one record inside a unit.
+
+        :param unit: an open writing unit, which the caller has entered with this key.
+        :param key: which record.
+        :param decide: the pure decision.
+        :param expect: the version or revision that must be stored.
+        :param origin: who asks.
+        :returns: the record as it is now; what was there when the decision was to change nothing.
+        :raises StateManagerError: whatever the decision or a check refuses with.
+        :raises StorageError: when the storage fails.
+        """
         stored = self.backend.read(unit, key, lock=True)
+        now = self.clock.now()
+        changes = self.decided(key, stored, decide, expect=expect, origin=origin, now=now)
+        if not changes:
+            return stored if stored is None else self.present(stored, now)
+        written = self._applied(unit, changes)
+        return written if written.deleted else self.present(written, now)
+
+    def decided(
+        self, key: Key, stored: Record | None, decide: Decide, *, expect: Expectation, origin: Origin, now: datetime
+    ) -> list[Change]:
+        """Return what a decision comes to: no change, one, or the expiry that was due and one; each is checked.
+
+        :param key: which record.
+        :param stored: what is stored, a tombstone too, or None.
+        :param decide: the pure decision.
+        :param expect: the version or revision that must be stored.
+        :param origin: who asks.
+        :param now: the moment.
+        :raises StateManagerError: whatever the decision or a check refuses with.
+        """
         alive = stored is not None and not stored.deleted
         if alive:
-            _compare(key, stored, expect)
-        now = self.clock.now()
-        expiry = self._expiry(stored, key, origin, now) if alive else None
+            compare(key, stored, expect)
+        expiry = expiry_of(stored, self.policy, origin, now)
         step = decide(stored if expiry is None else expiry.after, now)
         if step is None:
-            return stored if stored is None else self.present(stored, now)
+            return []
         if not alive:
             # Only now: a decision that needs a live record has refused with a better answer.
-            _compare(key, stored, expect)
-        if expiry is None:
-            return self._applied(unit, [_change(stored, key, step, origin, now)])
-        return self._applied(unit, [expiry, _change(expiry.after, key, step, origin, now)])
-
-    def _applied(self, unit: Any, changes: list[Change]) -> Record:
+            compare(key, stored, expect)
+        changes = [] if expiry is None else [expiry]
+        changes.append(numbered(expiry.after if expiry else stored, key, step, origin, now))
         for change in changes:
             self._check(change)
+        return changes
+
+    def _applied(self, unit: Any, changes: list[Change]) -> Record:
         first, *rest = changes
         applied = self._apply(unit, first)
         for change in rest:
             applied = self._apply(unit, replace(change, before=applied.after))
         return applied.after
 
-    def _expiry(self, stored: Record | None, key: Key, origin: Origin, now: datetime) -> Change | None:
-        """Return the expiry that a live record has come to, as a change of its own, or None."""
-        lapsed = None if stored is None else self.policy.lapse(stored, now)
-        if lapsed is None:
-            return None
-        by_itself = replace(origin, actor="system", source="expiry", reason=None, idempotency_key=None)
-        return _change(stored, key, Step("expire", lapsed), by_itself, now)
-
     def _check(self, change: Change) -> None:
-        size = sum(len(encode(value).encode("utf-8")) for value in (change.after.data, change.after.metadata))
-        if size > self.policy.max_value_bytes:
-            raise LimitExceeded(f"The state {change.key.name}", self.policy.max_value_bytes, size)
+        check_size(change, self.policy.max_value_bytes)
         for check in self.checks:
             check(change)
 
@@ -232,31 +324,27 @@ class Bucket:
             raise StateConflict(change.key, None, lost.actual) from lost
         done = replace(change, revision=revision, after=replace(change.after, revision=revision))
         unit.after_commit(lambda: self.publisher.line_up(done))
+        self.enqueue(unit, self.planned(unit, done))
         return done
 
+    def planned(self, unit: Any, change: Change) -> list[Job]:
+        """Return the jobs that a change leaves behind.
 
-def _compare(key: Key, stored: Record | None, expect: Expectation) -> None:
-    """Refuse when the stored record is not the expected one."""
-    if expect is None:
-        return
-    if stored is None:
-        raise StateConflict(key, expect, None)
-    matched = stored.revision == expect.number if isinstance(expect, Revision) else stored.version == expect
-    if not matched:
-        raise StateConflict(key, expect, stored.version)
+        :param unit: the unit in which it was written.
+        :param change: the change, stored already.
+        """
+        return [job for plan in self.plans for job in plan(unit, change)]
 
+    def enqueue(self, unit: Any, jobs: Sequence[Job]) -> None:
+        """Store jobs, and wake the workers after the commit.
 
-def _change(before: Record | None, key: Key, step: Step, origin: Origin, now: datetime) -> Change:
-    """Number a step and stamp it, never earlier than what it follows."""
-    at = now if before is None else max(now, before.updated_at)
-    version = 1 if before is None else before.version + 1
-    alive = before is not None and not before.deleted
-    after = replace(
-        step.after,
-        version=version,
-        revision=0,
-        updated_at=at,
-        created_at=before.created_at if alive and before is not None else at,
-        deleted_at=at if step.after.deleted else None,
-    )
-    return Change(0, key, version, step.event, before if alive else None, after, origin, at)
+        :param unit: an open writing unit.
+        :param jobs: the jobs.
+        :raises ConfigurationError: when the backend cannot keep jobs.
+        :raises StorageError: when the storage fails.
+        """
+        if not jobs:
+            return
+        self.keeping().enqueue(unit, jobs)
+        # One and the same object for all of a transaction, so that it is called once.
+        unit.after_commit(lambda: self.wake)

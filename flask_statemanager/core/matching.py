@@ -78,7 +78,16 @@ def holds(record: Record, condition: Filter) -> bool:
     :param record: any record.
     :param condition: the condition.
     """
-    found: JSON = getattr(record, condition.root)
+    return found_in(getattr(record, condition.root), condition)
+
+
+def found_in(document: JSON, condition: Filter) -> bool:
+    """Tell whether one condition holds for a record's data, or metadata.
+
+    :param document: whichever the condition is about.
+    :param condition: the condition.
+    """
+    found = document
     for name in condition.path:
         found = found.get(name, _MISSING) if isinstance(found, dict) else _MISSING
     wanted = condition.value

@@ -1,18 +1,12 @@
-"""What a backend has to offer: a few primitives that all have, and powers that only some have.
-
-A power is a class of its own. A face asks for it once, at start-up, with :func:`require`; nothing asks at run time.
-"""
+"""What every backend has to offer: a few primitives. What only some can do is in ``powers``."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol
 
-from ..errors import ConfigurationError
-from .query import ChangeQuery, Query
 from .record import Change, Key, Record
 
 Act = Callable[[], Callable[[], None] | None]
@@ -107,82 +101,6 @@ class Backend(ABC):
         """Give back connections that this backend opened for itself."""
 
 
-class KeepsHistory(ABC):
-    """Power: every change stays, and can be listed and looked up."""
-
-    @abstractmethod
-    def changes(self, unit: Any, query: ChangeQuery) -> list[Change]:
-        """List changes, each with the record before it (from the version before).
-
-        :param unit: an open unit.
-        :param query: which ones.
-        :raises StorageError: when the storage fails.
-        """
-
-    @abstractmethod
-    def record_at(self, unit: Any, key: Key, at: int | datetime) -> Record | None:
-        """Return a record as it was, a tombstone too, or None where there was none.
-
-        :param unit: an open unit.
-        :param key: which record.
-        :param at: a version, or a moment.
-        :raises StorageError: when the storage fails.
-        """
-
-
-class Searches(ABC):
-    """Power: finds records by what they hold."""
-
-    @abstractmethod
-    def search(self, unit: Any, query: Query) -> list[Record]:
-        """Return the found records in the order asked for, at most ``query.limit``.
-
-        :param unit: an open unit.
-        :param query: the query.
-        :raises StorageError: when the storage fails.
-        """
-
-
-class Counts(ABC):
-    """Power: counts records without loading them."""
-
-    @abstractmethod
-    def count(self, unit: Any, query: Query) -> int:
-        """Return how many records a query finds, its cursor and limit left aside.
-
-        :param unit: an open unit.
-        :param query: the query.
-        :raises StorageError: when the storage fails.
-        """
-
-
-class Expires(ABC):
-    """Power: keeps ``expires_at`` and finds what is due."""
-
-    @abstractmethod
-    def due(self, unit: Any, query: Query) -> list[Key]:
-        """Return the keys of live records to which a lapse rule applies now, the longest due first.
-
-        :param unit: an open unit.
-        :param query: its bucket, moment, lapse rules and limit count.
-        :raises StorageError: when the storage fails.
-        """
-
-
-class JoinsTransaction(ABC):
-    """Power: works inside a transaction that somebody else opened and will end."""
-
-    @abstractmethod
-    def joined(self, session: Any, *, write: bool) -> Unit:
-        """Return a unit inside the session's transaction; it never commits or rolls back.
-
-        :param session: the owner's session, for example ``db.session``.
-        :param write: whether the unit is going to write.
-        :raises ConfigurationError: when this is no session of the same database.
-        :raises StorageError: when the storage fails.
-        """
-
-
 class ReadCache(Protocol):
     """A cache that all processes share. It may forget and fail silently, and never goes back to an older version."""
 
@@ -206,34 +124,3 @@ class ReadCache(Protocol):
         :param record: a committed record or tombstone.
         """
         ...  # pragma: no cover - a protocol has no body
-
-
-Power = TypeVar("Power")
-
-
-def require(backend: Backend, power: type[Power], face: str) -> Power:
-    """Return the backend as one that has a power.
-
-    :param backend: the configured backend.
-    :param power: one of the power classes.
-    :param face: who needs it.
-    :returns: the same object.
-    :raises ConfigurationError: when it lacks the power.
-    """
-    if isinstance(backend, power):
-        return backend
-    raise ConfigurationError(
-        f"{face} needs a backend with the power {power.__name__}, which the {backend.title} backend has not: "
-        "choose another STATEMANAGER_BACKEND."
-    )
-
-
-def powers_of(backend: Backend, known: Sequence[type] = ()) -> set[str]:
-    """Name the powers that a backend declares.
-
-    :param backend: any backend.
-    :param known: which powers to look for; all by default.
-    :returns: class names.
-    """
-    all_powers = known or (KeepsHistory, Searches, Counts, Expires, JoinsTransaction)
-    return {power.__name__ for power in all_powers if isinstance(backend, power)}

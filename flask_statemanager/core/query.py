@@ -115,6 +115,7 @@ class ChangeQuery:
 
     :param bucket: the collection.
     :param key: only this record's changes.
+    :param version: only the change that made this version.
     :param event: only changes of this event.
     :param newest_first: the order.
     :param after: go on after this revision, in the order asked for.
@@ -123,6 +124,7 @@ class ChangeQuery:
 
     bucket: str
     key: Key | None = None
+    version: int | None = None
     event: str | None = None
     newest_first: bool = False
     after: int | None = None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from ..core.bucket import Step
 from ..core.patch import merge
 from ..core.record import JSONObject, Key, Record
+from ..core.step import Step
 from ..errors import GuardFailed, StateExists, StateNotFound, StateValidationError, TransitionNotAllowed
 from .definitions import Definitions, TypeDefinition
 from .machine import Guard, Machine, Transition
@@ -95,7 +95,7 @@ class Update:
             raise StateNotFound(self.name)
         definition = self.definition.get(current.type) if isinstance(self.definition, Definitions) else self.definition
         check_identity(self.envelope, self.name, current.type)
-        edge = way(definition.machine, current.status, self.transition)
+        edge = way(definition.machine, current, self.transition)
         after = replace(
             current,
             status=edge.target or current.status,
@@ -109,7 +109,14 @@ class Update:
         refusal = refusing_guard(edge, current, after)
         if refusal is not None:
             allowed = definition.machine.allowed(current.status)
-            raise GuardFailed(edge.name, current.status, allowed, guard=refusal.title, reason=refusal.sentence)
+            raise GuardFailed(
+                edge.name,
+                current.status,
+                allowed,
+                guard=refusal.title,
+                reason=refusal.sentence,
+                version=current.version,
+            )
         return Step(edge.name, after)
 
     def _merged(self, present: JSONObject, given: JSONObject | None) -> JSONObject:
@@ -171,22 +178,24 @@ class Rollback:
         if present in machine.final and not (current.deleted and self.past.status == present):
             reason = f"The status {present!r} is final, and a rollback would leave it"
         if reason is not None:
-            raise TransitionNotAllowed(ROLLBACK, current.status, machine.allowed(current.status), reason=reason)
+            allowed = machine.allowed(current.status)
+            raise TransitionNotAllowed(ROLLBACK, current.status, allowed, reason=reason, version=current.version)
 
 
-def way(machine: Machine, status: str, transition: str) -> Transition:
-    """Return the transition from a status.
+def way(machine: Machine, current: Record, transition: str) -> Transition:
+    """Return the transition from the status of a record.
 
     :param machine: the type's machine.
-    :param status: the present status.
+    :param current: the record.
     :param transition: the name.
     :raises StateValidationError: when the machine has no such transition.
     :raises TransitionNotAllowed: when it has, but not from here.
     """
+    status = current.status
     edge = machine.edge(status, transition)
     if edge is None:
         machine.check_transition(transition)
-        raise TransitionNotAllowed(transition, status, machine.allowed(status))
+        raise TransitionNotAllowed(transition, status, machine.allowed(status), version=current.version)
     return edge
 
 

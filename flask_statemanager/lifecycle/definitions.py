@@ -133,6 +133,11 @@ class Definitions:
         """Which status an expired state counts as, for every type."""
         return self.derived("lapses", self._all_lapses)
 
+    @property
+    def has_deadlines(self) -> bool:
+        """Whether any type's machine has a deadline."""
+        return self.derived("deadlines", lambda: any(each.machine.deadlines for each in self._types.values()))
+
     def _all_lapses(self) -> tuple[Lapse, ...]:
         return tuple(
             Lapse(definition.name, source, target)

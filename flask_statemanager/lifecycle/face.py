@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from .bulk import LifecycleBulk
 from .parts import Parts
 from .reads import LifecycleReads
+from .scheduling import LifecycleScheduling
+from .transactions import LifecycleTransactions
 from .writes import LifecycleWrites
 
 
-class Lifecycle(LifecycleReads, LifecycleWrites):
+class Lifecycle(LifecycleReads, LifecycleWrites, LifecycleBulk, LifecycleScheduling, LifecycleTransactions):
     """The lifecycle verbs on one app's running parts.
 
     :param parts: the running parts.

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from ..core.matching import found_in
 from ..core.names import check_word
-from ..errors import ConfigurationError, StateValidationError
+from ..core.query import Filter, parse_filters
+from ..core.record import JSON
+from ..errors import ConfigurationError, LimitExceeded, StateValidationError, shown
+from .deadlines import Deadline, checked
 from .state import State
 from .types import CREATE, DELETE, DELETED, EXPIRE, ROLLBACK, UPDATE
 
@@ -30,11 +35,36 @@ class Guard:
     :param check: takes the present state and the state as it would be; a false answer or an exception refuses.
     :param name: how to name it; the function's name by default.
     :param reason: what to tell the user when it refuses; the first line of the function's docstring by default.
+    :param rules: what it comes to, where it is made by :meth:`where`; the storage asks these of many states at once.
     """
 
     check: GuardCheck
     name: str = ""
     reason: str = ""
+    rules: tuple[Filter, ...] = ()
+
+    @classmethod
+    def where(cls, filters: Mapping[str, JSON], *, name: str = "", reason: str = "") -> Guard:
+        """Make a guard of plain rules on the present state, which :meth:`transition_many` needs not load states for.
+
+        >>> funded = Guard.where({"data.balance__gte": 10})
+        >>> funded.title, funded.sentence
+        ('data.balance__gte=10', 'data.balance__gte=10 does not hold')
+
+        :param filters: conditions as in ``search_states``, all of which must hold.
+        :param name: how to name it; the conditions themselves by default.
+        :param reason: what to tell the user when it refuses.
+        :raises ConfigurationError: when there are none, or one is unusable.
+        """
+        try:
+            rules = parse_filters(filters)
+        except (StateValidationError, LimitExceeded) as error:
+            raise ConfigurationError(f"The guard cannot be used: {error}") from error
+        if not rules:
+            raise ConfigurationError("A guard needs a condition, such as Guard.where({'data.balance__gte': 10}).")
+        title = name or ", ".join(f"{path}={_written(value)}" for path, value in filters.items())
+        hold = "do not hold" if len(rules) > 1 and not name else "does not hold"
+        return cls(partial(_fulfils, rules), title, reason or f"{title} {hold}", rules)
 
     @property
     def title(self) -> str:
@@ -58,6 +88,14 @@ class Guard:
         """Why it refuses."""
         documented = (getattr(self.check, "__doc__", None) or "").strip().partition("\n")[0]
         return self.reason or documented or "its condition does not hold"
+
+
+def _fulfils(rules: tuple[Filter, ...], present: State, _planned: State) -> bool:
+    return all(found_in(present.data if rule.root == "data" else present.metadata, rule) for rule in rules)
+
+
+def _written(value: object) -> str:
+    return shown(list(value) if isinstance(value, tuple | set | frozenset) else value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +171,7 @@ class Machine:
     :param initial: the status of a new state, or several of which the first is the default.
     :param final: statuses that no transition but update and delete leaves, and that no rollback leaves.
     :param statuses: all statuses, where some occur in no transition.
+    :param deadlines: which transitions are made by themselves when a status lasts for too long.
     :ivar lapses: which status an expired state counts as, by the status it is stored with.
     :ivar pasts: the past tense of every transition.
     :raises ConfigurationError: when the parts contradict each other.
@@ -145,6 +184,7 @@ class Machine:
         initial: str | Sequence[str] = "created",
         final: Iterable[str] = (),
         statuses: Iterable[str] = (),
+        deadlines: Iterable[Deadline] = (),
     ) -> None:
         declared = tuple(transitions)
         self.initial: tuple[str, ...] = (initial,) if isinstance(initial, str) else tuple(initial)
@@ -157,6 +197,7 @@ class Machine:
             self._compile(transition)
         self.lapses = {source: target for source, name, target in self.edges() if name == EXPIRE}
         self.pasts = {t.name: t.past_tense for t in self._transitions} | _PASTS
+        self.deadlines = checked(deadlines, lambda status, name: (status, name) in self._edges)
 
     def _compile(self, transition: Transition) -> None:
         _check_transition(transition)

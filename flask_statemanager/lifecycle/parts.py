@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Protocol
+from datetime import datetime, timedelta
+from typing import Any, Protocol
 
 from ..core.bucket import Bucket
-from ..core.ports import Backend, Counts, KeepsHistory, Searches
+from ..core.enqueues import Enqueues
+from ..core.idempotency import Request, fingerprint
+from ..core.names import check_text
+from ..core.ports import Backend
+from ..core.powers import Counts, JoinsTransaction, KeepsHistory, Searches
 from ..core.record import Origin, Record
 from ..errors import TransitionNotAllowed
 from .definitions import Definitions
@@ -30,6 +34,28 @@ class OriginSource(Protocol):
         ...  # pragma: no cover - a protocol has no body
 
 
+MAX_KEY = 255
+"""Characters of an idempotency key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What every writing verb is told about its caller.
+
+    :param verb: its name.
+    :param actor: who asks.
+    :param source: the part of the system that asks.
+    :param reason: why.
+    :param idempotency_key: the caller's key for a repeatable request.
+    """
+
+    verb: str
+    actor: str | None = None
+    source: str | None = None
+    reason: str | None = None
+    idempotency_key: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """One app's running parts, as the lifecycle verbs need them.
@@ -41,6 +67,7 @@ class Parts:
     :param counts: the backend, as one that counts.
     :param history: the backend, as one that keeps history.
     :param refused: told of every refused transition: id, transition, error.
+    :param remembered: how long the answers to idempotent requests are kept.
     """
 
     bucket: Bucket
@@ -50,11 +77,44 @@ class Parts:
     counts: Counts
     history: KeepsHistory
     refused: Callable[[str, str, TransitionNotAllowed], None]
+    remembered: timedelta
 
     @property
     def backend(self) -> Backend:
         """Where the records live."""
         return self.bucket.backend
+
+    @property
+    def enqueues(self) -> Enqueues:
+        """The backend, as one that keeps jobs.
+
+        :raises ConfigurationError: when it cannot.
+        """
+        return self.bucket.keeping()
+
+    @property
+    def joins(self) -> JoinsTransaction | None:
+        """The backend, as one that joins transactions; None where it cannot."""
+        backend = self.bucket.backend
+        return backend if isinstance(backend, JoinsTransaction) else None
+
+    def asked(self, call: Call, arguments: dict[str, Any]) -> tuple[Origin, Request | None]:
+        """Return who asks, and what it is to be recognised by if it is asked again.
+
+        :param call: what all writing verbs are told.
+        :param arguments: everything else that the caller asks for.
+        :raises StateValidationError: when actor, source, reason or key are no text.
+        :raises LimitExceeded: when one of them is too long.
+        :raises ConfigurationError: when the backend cannot remember requests.
+        """
+        origin = self.origin(actor=call.actor, source=call.source, reason=call.reason)
+        if call.idempotency_key is None:
+            return origin, None
+        self.bucket.remembering()
+        key = check_text(call.idempotency_key, "idempotency_key", MAX_KEY)
+        given = {**arguments, "source": call.source, "reason": call.reason}
+        once = Request(origin.actor, call.verb, key, fingerprint(given), self.remembered)
+        return replace(origin, idempotency_key=key), once
 
 
 def lapse_by(definitions: Definitions) -> Callable[[Record, datetime], Record | None]:

@@ -61,6 +61,11 @@ class StateQuery(Sequence[State]):
         self._fresh = fresh
         self._loaded: list[State] | None = None
 
+    @property
+    def query(self) -> Query:
+        """What is searched, at the present moment."""
+        return self._fresh(self._query)
+
     def __iter__(self) -> Iterator[State]:
         if self._loaded is not None:
             yield from self._loaded

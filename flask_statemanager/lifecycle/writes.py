@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -13,7 +12,7 @@ from ..core.names import TimeOrderedIds, check_id, check_text, check_word
 from ..core.record import Expectation, Key, Record, Revision
 from ..errors import StateNotFound, StateValidationError, TransitionNotAllowed, shown
 from .decisions import Registration, Rollback, Update
-from .parts import BUCKET, Parts
+from .parts import BUCKET, Call, Parts
 from .state import State
 from .types import DELETE, ROLLBACK, StateTransition, StateType
 from .validation import MAX_TEXT, Lifetime, open_envelope
@@ -30,7 +29,9 @@ class LifecycleWrites(ABC):
     Arguments that all of them share: ``expect`` is the version that must be stored, or a :class:`Revision`;
     ``actor``, ``source`` and ``reason`` go into the history (by default from the request, else the CLI user or
     ``system``); ``session`` puts the write into that session's transaction, which its owner commits. Without
-    ``session`` the write is committed when the call returns.
+    ``session`` the write is committed when the call returns. ``idempotency_key`` (at most 255 characters) makes a call
+    repeatable: the same actor's same call under the same key changes nothing more and gets the same answer, for as long
+    as ``STATEMANAGER_IDEMPOTENCY_TTL`` says; with other arguments it raises :class:`IdempotencyKeyReused`.
     """
 
     @abstractmethod
@@ -52,6 +53,7 @@ class LifecycleWrites(ABC):
         source: str | None = None,
         reason: str | None = None,
         session: Any = None,
+        idempotency_key: str | None = None,
     ) -> State:
         """Create a state.
 
@@ -70,6 +72,7 @@ class LifecycleWrites(ABC):
         :param source: the part of the system that asks.
         :param reason: why.
         :param session: join this session's transaction.
+        :param idempotency_key: answer a repetition of this call as before.
         :returns: the state as it is stored.
         :raises StateExists: when the id is taken.
         :raises StateValidationError: when the input is unusable, or the type's schema or a validator refuses it.
@@ -78,10 +81,7 @@ class LifecycleWrites(ABC):
         """
         parts = self._parts()
         name = _ids.new() if state_id is None else check_id(state_id)
-        if if_exists not in ("error", "ignore", "update"):
-            raise StateValidationError(
-                {"if_exists": [f"{shown(if_exists)} is unknown: use 'error', 'ignore' or 'update'."]}
-            )
+        _check_word(if_exists, "if_exists", ("error", "ignore", "update"))
         decide = Registration(
             key=Key(BUCKET, name),
             definition=parts.definitions.get(state_type),
@@ -91,8 +91,11 @@ class LifecycleWrites(ABC):
             owner=_owner(owner),
             if_exists=if_exists,
         )
-        origin = parts.origin(actor=actor, source=source, reason=reason)
-        return _written(parts, name, "update", lambda: parts.bucket.write(name, decide, origin=origin, session=session))
+        asked = {"state_id": state_id, "type": decide.definition.name, "status": decide.initial_status}
+        asked |= {"if_exists": if_exists, **_given(decide)}
+        origin, once = parts.asked(Call("register_state", actor, source, reason, idempotency_key), asked)
+        write = parts.bucket.write
+        return _written(parts, name, "update", lambda: write(name, decide, origin=origin, session=session, once=once))
 
     def update_state(
         self,
@@ -109,6 +112,7 @@ class LifecycleWrites(ABC):
         source: str | None = None,
         reason: str | None = None,
         session: Any = None,
+        idempotency_key: str | None = None,
     ) -> State:
         """Move a state along a transition, with or without new data.
 
@@ -125,6 +129,7 @@ class LifecycleWrites(ABC):
         :param source: the part of the system that asks.
         :param reason: why.
         :param session: join this session's transaction.
+        :param idempotency_key: answer a repetition of this call as before.
         :returns: the state as it is stored; after a deletion the last one, with status ``deleted``.
         :raises StateNotFound: when there is no such state.
         :raises TransitionNotAllowed: when the status has no such transition; GuardFailed when a guard refuses.
@@ -133,23 +138,53 @@ class LifecycleWrites(ABC):
         :raises LimitExceeded: when the data is too large.
         :raises StorageError: when the storage fails.
         """
+        call = Call("update_state", actor, source, reason, idempotency_key)
+        return self._update(
+            call,
+            state_id,
+            new_data,
+            transition,
+            mode,
+            expect=expect,
+            lifetime=Lifetime(ttl, expires_at),
+            owner=owner,
+            session=session,
+        )
+
+    def _update(
+        self,
+        call: Call,
+        state_id: str,
+        new_data: dict[str, Any] | None,
+        transition: str | StateTransition,
+        mode: str,
+        *,
+        expect: Expectation,
+        lifetime: Lifetime,
+        owner: str | None,
+        session: Any,
+    ) -> State:
         parts = self._parts()
         name = check_id(state_id)
-        if mode not in ("merge", "replace"):
-            raise StateValidationError({"mode": [f"{shown(mode)} is unknown: use 'merge' or 'replace'."]})
+        _check_word(mode, "mode", ("merge", "replace"))
         decide = Update(
             name=name,
             definition=parts.definitions,
             envelope=open_envelope(new_data, parts.bucket.policy.max_value_bytes, "new_data"),
             transition=check_word(transition, "transition"),
             mode=mode,
-            lifetime=Lifetime(ttl, expires_at),
+            lifetime=lifetime,
             owner=_owner(owner),
         )
-        origin = parts.origin(actor=actor, source=source, reason=reason)
-        write, wanted = parts.bucket.write, _expectation(expect)
+        wanted = _expectation(expect)
+        asked = {"state_id": name, "transition": decide.transition, "mode": mode, "expect": wanted, **_given(decide)}
+        origin, once = parts.asked(call, asked)
+        write = parts.bucket.write
         return _written(
-            parts, name, decide.transition, lambda: write(name, decide, origin=origin, expect=wanted, session=session)
+            parts,
+            name,
+            decide.transition,
+            lambda: write(name, decide, origin=origin, expect=wanted, session=session, once=once),
         )
 
     def delete_state(
@@ -161,6 +196,7 @@ class LifecycleWrites(ABC):
         source: str | None = None,
         reason: str | None = None,
         session: Any = None,
+        idempotency_key: str | None = None,
     ) -> State:
         """Delete a state. A tombstone stays, so that history and version go on when the id is registered again.
 
@@ -170,14 +206,16 @@ class LifecycleWrites(ABC):
         :param source: the part of the system that asks.
         :param reason: why.
         :param session: join this session's transaction.
+        :param idempotency_key: answer a repetition of this call as before.
         :returns: the last state, with status ``deleted``.
         :raises StateNotFound: when there is no such state.
         :raises TransitionNotAllowed: when its machine does not let this status be deleted.
         :raises StateConflict: when ``expect`` does not hold.
         :raises StorageError: when the storage fails.
         """
-        return self.update_state(
-            state_id, None, DELETE, expect=expect, actor=actor, source=source, reason=reason, session=session
+        call = Call("delete_state", actor, source, reason, idempotency_key)
+        return self._update(
+            call, state_id, None, DELETE, "merge", expect=expect, lifetime=Lifetime(), owner=None, session=session
         )
 
     def rollback_state(
@@ -192,6 +230,7 @@ class LifecycleWrites(ABC):
         source: str | None = None,
         reason: str | None = None,
         session: Any = None,
+        idempotency_key: str | None = None,
     ) -> State:
         """Go back by going on: append a version that restores an earlier one.
 
@@ -207,6 +246,7 @@ class LifecycleWrites(ABC):
         :param source: the part of the system that asks.
         :param reason: why.
         :param session: join this session's transaction.
+        :param idempotency_key: answer a repetition of this call as before.
         :returns: the state as it is stored.
         :raises StateNotFound: when there is no such state or version, or it is deleted.
         :raises TransitionNotAllowed: when the machine no longer has that status, or the present one is final.
@@ -229,23 +269,16 @@ class LifecycleWrites(ABC):
         if at is not None:
             past = parts.bucket.present(past, in_utc(at, "at"))
         decide = Rollback(name, parts.definitions, past, last, undelete=undelete)
-        origin = parts.origin(actor=actor, source=source, reason=reason)
-        write, wanted = parts.bucket.write, _expectation(expect)
+        wanted = _expectation(expect)
+        asked = {"state_id": name, "position": position, "undelete": undelete, "expect": wanted}
+        origin, once = parts.asked(Call("rollback_state", actor, source, reason, idempotency_key), asked)
+        write = parts.bucket.write
         return _written(
-            parts, name, ROLLBACK, lambda: write(name, decide, origin=origin, expect=wanted, session=session)
+            parts,
+            name,
+            ROLLBACK,
+            lambda: write(name, decide, origin=origin, expect=wanted, session=session, once=once),
         )
-
-    def transaction(self, session: Any) -> AbstractContextManager[None]:
-        """Let everything in the block happen in a session's transaction.
-
-        The block only joins: committing or rolling back stays with the session's owner, and announcements (signals,
-        callbacks, cache) wait for the outermost commit.
-
-        :param session: for example ``db.session``.
-        :raises ConfigurationError: when it is no session of the database that keeps the states.
-        :raises StorageError: when the storage fails.
-        """
-        return self._parts().bucket.joining(session)
 
 
 def _written(parts: Parts, name: str, transition: str, write: Callable[[], Record | None]) -> State:
@@ -256,7 +289,20 @@ def _written(parts: Parts, name: str, transition: str, write: Callable[[], Recor
         parts.refused(name, transition, error)
         raise
     assert record is not None, "every decision of this face leaves a record"
-    return State.of(record if record.deleted else parts.bucket.present(record))
+    return State.of(record)
+
+
+def _given(decide: Registration | Update) -> dict[str, Any]:
+    """Return what a caller gave beside the verb's own arguments, by which a repetition is recognised."""
+    envelope, lifetime = decide.envelope, decide.lifetime
+    return {
+        "data": envelope.data,
+        "metadata": envelope.metadata,
+        "name": envelope.name,
+        "ttl": lifetime.ttl,
+        "expires_at": lifetime.expires_at,
+        "owner": decide.owner,
+    }
 
 
 def _before_deletion(parts: Parts, unit: Any, key: Key) -> Record | None:
@@ -265,6 +311,12 @@ def _before_deletion(parts: Parts, unit: Any, key: Key) -> Record | None:
     if stored is None or not stored.deleted:
         return None
     return parts.history.record_at(unit, key, stored.version - 1)
+
+
+def _check_word(value: object, field: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        *most, last = map(repr, known)
+        raise StateValidationError({field: [f"{shown(value)} is unknown: use {', '.join(most)} or {last}."]})
 
 
 def _owner(owner: str | None) -> str | None:

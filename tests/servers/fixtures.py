@@ -70,3 +70,15 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
     yield url
     postgres_server.start()
     postgres_server.drop_database(url)
+
+
+@pytest.fixture
+def mortal_postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL of the test's own, to be killed: what it has acknowledged is on its way to the disk."""
+    yield from serve(PostgresServer(durable=True))
+
+
+@pytest.fixture
+def mortal_redis() -> Iterator[RedisServer]:
+    """A Redis of the test's own, to be killed; it comes back empty."""
+    yield from serve(RedisServer())

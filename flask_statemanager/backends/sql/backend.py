@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, ClassVar
@@ -10,14 +10,20 @@ from typing import Any, ClassVar
 from sqlalchemy import Select
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
-from ...core.ports import Backend, Counts, Expires, JoinsTransaction, KeepsHistory, Searches, Unit, settle
+from ...core.ports import Backend, Unit, settle
+from ...core.powers import Counts, Expires, JoinsTransaction, KeepsHistory, Searches
 from ...core.query import ChangeQuery, Query
 from ...core.record import Change, Key, Record
 from ...errors import ConfigurationError, StateConflict, StorageError
 from .connection import SqlUnit, in_memory, pool_for, unreachable
 from .dialects import dialect_of
+from .idempotency import SqlIdempotency
 from .joining import JoinedUnit, held_by_this_thread, joined
+from .many import SqlMany
+from .outbox import SqlOutbox
+from .retention import SqlRetention
 from .search import Searching
 from .statements import Row, Statements, compiled
 from .tables import Tables
@@ -28,21 +34,27 @@ _TUNING = frozenset(
 """Options of a database URL that do not change what is found behind it; a password must not get into a key."""
 
 
-class SqlBackend(Backend, KeepsHistory, Searches, Counts, Expires, JoinsTransaction):
+class SqlBackend(
+    SqlOutbox, SqlIdempotency, SqlMany, SqlRetention, Backend, KeepsHistory, Searches, Counts, Expires, JoinsTransaction
+):
     """Keeps records and their history in a relational database.
 
     :param engine: the application's engine, or one of our own.
     :param tables: the tables, in whichever metadata.
     :param owned: whether :meth:`close` disposes of the engine.
+    :param sessions: makes the application's own kind of session; a plain one on the engine by default.
     :raises ConfigurationError: when the database is not supported.
     """
 
     title: ClassVar[str] = "sql"
 
-    def __init__(self, engine: Engine, tables: Tables, *, owned: bool = False) -> None:
+    def __init__(
+        self, engine: Engine, tables: Tables, *, owned: bool = False, sessions: Callable[[], Session] | None = None
+    ) -> None:
         self.engine = engine
         self.tables = tables
         self._owned = owned
+        self._sessions = sessions
         if engine.get_execution_options().get("schema_translate_map"):
             raise ConfigurationError(
                 "schema_translate_map does not reach the statements of the states: give the metadata a schema instead."
@@ -105,6 +117,17 @@ class SqlBackend(Backend, KeepsHistory, Searches, Counts, Expires, JoinsTransact
         table = self.tables.state
         return joined(session, self._dialect, table, table.fullname, write=write)
 
+    def new_session(self) -> Session:
+        """Return a session of the same database, for whoever asks to commit, roll back and close."""
+        return Session(self.engine) if self._sessions is None else self._sessions()
+
+    def lost_race(self, error: BaseException) -> bool:
+        """Tell whether a session's error means that another transaction was faster, so that trying again helps.
+
+        :param error: what the session raised.
+        """
+        return isinstance(error, DBAPIError) and error.orig is not None and self._dialect.lost_race(error.orig)
+
     def read(self, unit: SqlUnit, key: Key, *, lock: bool = False) -> Record | None:
         """Return what is stored under a key, a tombstone too, or None.
 
@@ -113,7 +136,7 @@ class SqlBackend(Backend, KeepsHistory, Searches, Counts, Expires, JoinsTransact
         :param lock: lock the row until the unit ends (PostgreSQL; SQLite has locked the file already).
         :raises StorageError: when the database fails.
         """
-        if lock and not isinstance(unit, JoinedUnit) and held_by_this_thread(self._dialect, key):
+        if lock and not isinstance(unit, JoinedUnit) and held_by_this_thread(unit, key):
             raise StorageError(
                 f"{key} is written in this thread's session, which has not committed: waiting for it would never end. "
                 "Commit the session first, or join it with session=."

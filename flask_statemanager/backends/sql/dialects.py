@@ -10,13 +10,20 @@ from typing import Any
 from sqlalchemy.engine import Engine
 
 from ...errors import ConfigurationError, StateConflict, StorageError, StorageTimeout, StorageUnavailable
+from .tables import KEPT
 
 UPGRADE_HINT = "run 'flask state db upgrade' (or db.create_all() where the application makes its tables so)"
 
 _BUSY_OR_LOCKED = (5, 6)
 """SQLite's primary result codes SQLITE_BUSY and SQLITE_LOCKED, which ``sqlite3`` names from Python 3.11 on."""
 
+_BUSY_SNAPSHOT = 517
+"""SQLite's extended result code: what the transaction has read is not what is stored any more."""
+
 CHECK_HINT = "'flask state db check' tells."
+
+_LOST_RACES = ("40001", "40P01")
+"""PostgreSQL's SQLSTATEs of a serialization failure and of a deadlock."""
 
 LOCKED_HINT = (
     "The SQLite database is locked by another open write. Where that is this application's own, commit it first, "
@@ -80,6 +87,13 @@ class Dialect(ABC):
         :param error: the driver's error.
         :param connection: the driver's connection, for a closer look.
         :param table: a table of ours, to be looked for.
+        """
+
+    @abstractmethod
+    def lost_race(self, error: BaseException) -> bool:
+        """Tell whether a driver's error means that another transaction was faster, so that trying again helps.
+
+        :param error: the driver's error.
         """
 
 
@@ -152,6 +166,8 @@ class SqliteDialect(Dialect):
         """
         if isinstance(error, sqlite3.OperationalError):
             code = getattr(error, "sqlite_errorcode", None)  # Python 3.11 and later
+            if self.lost_race(error):
+                return StateConflict("The record", None, None)
             locked = code is not None and code & 0xFF in _BUSY_OR_LOCKED
             if locked or (code is None and _is_locked(connection)):
                 return StorageTimeout(LOCKED_HINT)
@@ -159,6 +175,16 @@ class SqliteDialect(Dialect):
                 return StorageError(f"The tables of Flask-StateManager are missing: {UPGRADE_HINT}.")
             return StorageUnavailable(f"SQLite failed ({error}): check the file, its folder and the disk.")
         return StorageError(f"SQLite refused a statement ({error}): are the tables current? {CHECK_HINT}")
+
+    def lost_race(self, error: BaseException) -> bool:
+        """Tell whether the transaction had read before another one wrote.
+
+        A file that is locked for longer than the driver's timeout is none: whoever holds it may hold it on. Python 3.10
+        cannot tell the two apart, and says no.
+
+        :param error: the driver's error.
+        """
+        return getattr(error, "sqlite_errorcode", None) == _BUSY_SNAPSHOT
 
 
 def _is_locked(connection: sqlite3.Connection) -> bool:
@@ -174,11 +200,13 @@ def _is_locked(connection: sqlite3.Connection) -> bool:
 
 
 def _lacks(connection: sqlite3.Connection, table: str) -> bool:
+    """Find out whether a table is not there, this one or any of ours: an older database has only some of them."""
+    wanted = {table.rpartition(".")[2], *KEPT}
     try:
-        found = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table.rpartition(".")[2],)).fetchone()
+        found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
     except sqlite3.Error:
         return False
-    return found is None
+    return not wanted <= {name for (name,) in found}
 
 
 class PostgresDialect(Dialect):
@@ -245,10 +273,10 @@ class PostgresDialect(Dialect):
         :param connection: the driver's connection.
         :param table: a table of ours.
         """
-        state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or ""
+        state = _sqlstate(error)
         if state in ("42P01", "3F000"):
             return StorageError(f"The tables of Flask-StateManager are missing: {UPGRADE_HINT}.")
-        if state in ("40001", "40P01"):
+        if state in _LOST_RACES:
             return StateConflict("The record", None, None)
         if state == "25P02":
             return StorageError("The session's transaction has failed already: roll the session back first.")
@@ -265,6 +293,19 @@ class PostgresDialect(Dialect):
         return StorageError(
             f"PostgreSQL refused a statement ({str(error).strip()}): are the tables current? {CHECK_HINT}"
         )
+
+    def lost_race(self, error: BaseException) -> bool:
+        """Tell whether it is a serialization failure or a deadlock.
+
+        :param error: the driver's error.
+        """
+        return _sqlstate(error) in _LOST_RACES
+
+
+def _sqlstate(error: BaseException) -> str:
+    """Return the SQLSTATE, by the name that psycopg or psycopg2 gives it."""
+    found: str | None = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    return found or ""
 
 
 def dialect_of(engine: Engine) -> Dialect:

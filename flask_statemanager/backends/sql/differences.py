@@ -10,13 +10,14 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Table, inspect, text
 
 from .tables import Tables
+from .triggers import GUARDED, missing
 
 _COLLATIONS = text(
     "SELECT a.attname, c.collname FROM pg_attribute a JOIN pg_collation c ON c.oid = a.attcollation "
     "WHERE a.attrelid = CAST(:name AS regclass) AND a.attnum > 0 AND NOT a.attisdropped"
 )
 _SEQUENCE_CACHE = text(
-    "SELECT seqcache FROM pg_sequence WHERE seqrelid = CAST(pg_get_serial_sequence(:name, 'revision') AS regclass)"
+    "SELECT seqcache FROM pg_sequence WHERE seqrelid = CAST(pg_get_serial_sequence(:name, :column) AS regclass)"
 )
 _TABLE_TEXT = text("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = :name")
 
@@ -29,13 +30,13 @@ def differences(connection: Connection, tables: Tables) -> list[str]:
     :param connection: the database.
     :param tables: the models.
     """
-    compared = {table.name: table for table in (tables.state, tables.history)}
     inspector = inspect(connection)
-    missing = {name for name, table in compared.items() if not inspector.has_table(name, schema=table.schema)}
-    found = [f"The table {name} is missing." for name in compared if name in missing]
-    found += [_sentence(diff) for diff in _compared(connection, tables, set(compared) - missing)]
-    for name in compared.keys() - missing:
-        found += _uncompared(connection, compared[name])
+    there = {table.name: inspector.has_table(table.name, schema=table.schema) for table in tables.kept}
+    found = [f"The table {name} is missing." for name, is_there in there.items() if not is_there]
+    found += [_sentence(diff) for diff in _compared(connection, tables, {name for name in there if there[name]})]
+    for table in tables.kept:
+        if there[table.name]:
+            found += _uncompared(connection, table)
     return found
 
 
@@ -86,12 +87,16 @@ def _uncompared(connection: Connection, table: Table) -> Iterator[str]:
     else:
         yield from _sorting(connection, table)
         yield from _counting_on_postgresql(connection, table)
+    if table.name == GUARDED:
+        for name in missing(connection, table.schema):
+            yield f"The trigger {name} on {table.name} is missing: run 'flask state db upgrade'."
 
 
 def _counting_on_sqlite(connection: Connection, table: Table) -> Iterator[str]:
     made = str(connection.scalar(_TABLE_TEXT, {"name": table.name}))
     if table.kwargs.get("sqlite_autoincrement") and "AUTOINCREMENT" not in made.upper():
-        yield f"The column {table.name}.revision is not AUTOINCREMENT."
+        [column] = table.primary_key
+        yield f"The column {table.name}.{column.name} is not AUTOINCREMENT."
 
 
 def _sorting(connection: Connection, table: Table) -> Iterator[str]:
@@ -106,14 +111,15 @@ def _sorting(connection: Connection, table: Table) -> Iterator[str]:
 
 
 def _counting_on_postgresql(connection: Connection, table: Table) -> Iterator[str]:
-    if table.autoincrement_column is None or table.autoincrement_column.name != "revision":
+    column = table.autoincrement_column
+    if column is None:
         return
-    cache = connection.scalar(_SEQUENCE_CACHE, {"name": _quoted(connection, table)})
+    cache = connection.scalar(_SEQUENCE_CACHE, {"name": _quoted(connection, table), "column": column.name})
     if cache is None:
-        yield f"The column {table.name}.revision has no sequence of its own."
+        yield f"The column {table.name}.{column.name} has no sequence of its own."
     elif cache != 1:
         # Sessions that draw numbers in advance would commit them out of order.
-        yield f"The sequence of {table.name}.revision has CACHE {cache}, and must have CACHE 1."
+        yield f"The sequence of {table.name}.{column.name} has CACHE {cache}, and must have CACHE 1."
 
 
 def _quoted(connection: Connection, table: Table) -> str:

@@ -53,7 +53,7 @@ def _bound(app: Flask, db: SQLAlchemy, settings: Settings) -> SqlBackend:
     metadata = db.metadatas.setdefault(key, MetaData(info={} if key is None else {"bind_key": key}))
     if settings.sqlite_wal:
         switch_wal_on(engine)
-    return SqlBackend(engine, declare(metadata))
+    return SqlBackend(engine, declare(metadata), sessions=db.session.session_factory)
 
 
 def _own(app: Flask, settings: Settings) -> SqlBackend:

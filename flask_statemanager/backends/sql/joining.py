@@ -8,6 +8,7 @@ delivers them, when the session is usable again. A rolled-back transaction takes
 from __future__ import annotations
 
 import threading
+from collections.abc import Hashable
 from typing import Any
 from weakref import WeakSet
 
@@ -16,7 +17,6 @@ from sqlalchemy.exc import DBAPIError, InvalidRequestError, UnboundExecutionErro
 from sqlalchemy.orm import Session, SessionTransaction, scoped_session
 
 from ...core.ports import Act, Unit, settle
-from ...core.record import Key
 from ...errors import ConfigurationError, StorageError
 from .connection import SqlUnit, in_memory, unreachable
 from .dialects import Dialect
@@ -34,7 +34,7 @@ class Announcements:
         self._waiting: dict[SessionTransaction, list[Act]] = {}
         self._committed: set[SessionTransaction] = set()
         self._joined: SessionTransaction | None = None
-        self._held: dict[SessionTransaction, set[tuple[Dialect, Key]]] = {}
+        self._held: dict[SessionTransaction, dict[tuple[str, Hashable], Dialect]] = {}
         event.listen(session, "after_commit", self._after_commit)
         event.listen(session, "after_transaction_end", self._after_end)
 
@@ -64,23 +64,24 @@ class Announcements:
         """
         return self._waiting.setdefault(_innermost(session), [])
 
-    def hold(self, session: Session, dialect: Dialect, key: Key) -> None:
+    def hold(self, session: Session, unit: SqlUnit, key: Hashable) -> None:
         """Note that a record is written, and so locked, by the innermost transaction.
 
         :param session: the session.
-        :param dialect: tells one database from another.
-        :param key: the record.
+        :param unit: knows database and table.
+        :param key: the record, or what else others wait for.
         """
-        self._held.setdefault(_innermost(session), set()).add((dialect, key))
+        self._held.setdefault(_innermost(session), {})[unit.table, key] = unit.dialect
         _of_this_thread().add(self)
 
-    def holds(self, dialect: Dialect, key: Key) -> bool:
+    def holds(self, unit: SqlUnit, key: Hashable) -> bool:
         """Tell whether a transaction of the session has written a record and is still open.
 
-        :param dialect: tells one database from another.
-        :param key: the record.
+        :param unit: knows database and table.
+        :param key: the record, or what else others wait for.
         """
-        return any((dialect, key) in held for held in self._held.values())
+        found = (held.get((unit.table, key)) for held in self._held.values())
+        return any(dialect is not None and _same_database(dialect, unit.dialect) for dialect in found)
 
     def begins_in_savepoint(self, session: Session) -> bool:
         """Tell whether a root transaction is joined for the first time inside a savepoint, and note that it is joined.
@@ -99,7 +100,7 @@ class Announcements:
             self._committed.add(transaction)
 
     def _after_end(self, session: Session, transaction: SessionTransaction) -> None:
-        held = self._held.pop(transaction, set())
+        held = self._held.pop(transaction, {})
         acts = self._waiting.pop(transaction, [])
         committed = transaction in self._committed
         if transaction is self._joined:
@@ -110,7 +111,7 @@ class Announcements:
         parent = transaction.parent
         if parent is not None:
             self._waiting.setdefault(parent, []).extend(acts)
-            self._held.setdefault(parent, set()).update(held)
+            self._held.setdefault(parent, {}).update(held)
             return
         settle(acts)
 
@@ -129,13 +130,18 @@ def _of_this_thread() -> WeakSet[Announcements]:
     return _sessions.known
 
 
-def held_by_this_thread(dialect: Dialect, key: Key) -> bool:
+def held_by_this_thread(unit: SqlUnit, key: Hashable) -> bool:
     """Tell whether this thread has a record locked in a session's open transaction, and would wait for itself.
 
-    :param dialect: tells one database from another.
-    :param key: the record.
+    :param unit: knows database and table.
+    :param key: the record, or what else others wait for.
     """
-    return any(announcements.holds(dialect, key) for announcements in _of_this_thread())
+    return any(announcements.holds(unit, key) for announcements in _of_this_thread())
+
+
+def _same_database(one: Dialect, other: Dialect) -> bool:
+    """Two managers on one database have an engine each; two databases in memory may have the same address."""
+    return one is other or (not in_memory(one) and one.engine.url == other.engine.url)
 
 
 def _innermost(session: Session) -> SessionTransaction:
@@ -212,12 +218,12 @@ class JoinedUnit(SqlUnit):
         """
         Announcements.of(self._session).add(self._session, act)
 
-    def hold(self, key: Key) -> None:
+    def hold(self, key: Hashable) -> None:
         """Note that a record is written, and so locked until the session's transaction ends.
 
-        :param key: the record.
+        :param key: the record, or what else others wait for.
         """
-        Announcements.of(self._session).hold(self._session, self.dialect, key)
+        Announcements.of(self._session).hold(self._session, self, key)
 
     def waiting(self) -> list[Act]:
         """Return what the session's innermost transaction is going to announce."""

@@ -26,6 +26,7 @@ from .backend import SqlBackend
 from .dialects import dialect_of
 from .differences import differences
 from .tables import VERSION_TABLE, Tables
+from .triggers import make, missing
 
 SCRIPTS = "flask_statemanager.migrations"
 """The package that holds the revisions."""
@@ -52,7 +53,8 @@ def upgrade(backend: SqlBackend, revision: str = "head") -> Move:
     """Bring the tables to a revision, in one transaction.
 
     Tables that exist without a noted revision (made by ``create_all()`` or by the application's own migrations) are
-    adopted: when they are what the models say, the newest revision is noted and nothing else happens.
+    adopted: when they are what the models say, the newest revision is noted. The guard of the history is made wherever
+    it is missing, and nothing else happens to adopted tables.
 
     :param backend: whose tables.
     :param revision: a revision, or ``head`` for the newest.
@@ -67,7 +69,10 @@ def upgrade(backend: SqlBackend, revision: str = "head") -> Move:
                 _adopt(connection, context, script, backend.tables)
                 return Move(None, context.get_current_revision(), adopted=True)
             command.upgrade(_handing_over(config, connection, backend.tables), revision)
-        return Move(before, context.get_current_revision())
+        after = context.get_current_revision()
+        if after == script.get_current_head():
+            _guard(connection, backend.tables)
+        return Move(before, after)
 
 
 def downgrade(backend: SqlBackend, revision: str) -> Move:
@@ -154,10 +159,18 @@ def _context(connection: Connection, tables: Tables) -> MigrationContext:
 
 def _existing(connection: Connection, tables: Tables) -> bool:
     inspector = inspect(connection)
-    return any(inspector.has_table(table.name, schema=table.schema) for table in (tables.state, tables.history))
+    return any(inspector.has_table(table.name, schema=table.schema) for table in tables.kept)
+
+
+def _guard(connection: Connection, tables: Tables) -> None:
+    history = tables.history
+    # Looked for first: making triggers locks the table on PostgreSQL.
+    if inspect(connection).has_table(history.name, schema=history.schema) and missing(connection, history.schema):
+        make(connection, history.schema)
 
 
 def _adopt(connection: Connection, context: MigrationContext, script: ScriptDirectory, tables: Tables) -> None:
+    _guard(connection, tables)
     found = differences(connection, tables)
     if found:
         raise StorageError(

@@ -260,6 +260,8 @@ class Searching:
         order = after.c.revision
         if query.key is not None:
             listing, order = listing.where(after.c.name == query.key.name), after.c.version
+        if query.version is not None:
+            listing = listing.where(after.c.version == query.version)
         if query.event is not None:
             listing = listing.where(after.c.event == query.event)
         if query.after is not None:

@@ -95,7 +95,7 @@ class Statements:
         self.read_locked = self._compile(row.with_for_update())
         self.insert_state = self._compile(self._insert_state())
         seen = and_(here, state.version == bindparam("k_version"))
-        values = {name: self._bound(tables.state.c[name]) for name in RECORD_FIELDS if name not in ("bucket", "name")}
+        values = {name: self.bound(tables.state.c[name]) for name in RECORD_FIELDS if name not in ("bucket", "name")}
         self.update_state = self._compile(update(tables.state).where(seen).values(values))
         self.insert_history = self._compile(self._insert_history())
         at = select(*self.history_columns()).where(
@@ -110,7 +110,7 @@ class Statements:
 
     def record_columns(self) -> list[ColumnElement[Any]]:
         """Return what to select for a record, in the order of :data:`RECORD_FIELDS`."""
-        return [self._readable(self.tables.state.c[name]) for name in RECORD_FIELDS]
+        return [self.readable(self.tables.state.c[name]) for name in RECORD_FIELDS]
 
     def history_columns(self, alias: Any = None) -> list[ColumnElement[Any]]:
         """Return what to select from the history for a record, in the order of :data:`RECORD_FIELDS`.
@@ -119,32 +119,43 @@ class Statements:
         """
         columns = (self.tables.history if alias is None else alias).c
         renamed = {"status": "to_status", "created_at": "record_created_at", "updated_at": "created_at"}
-        return [self._readable(columns[renamed.get(name, name)]) for name in RECORD_FIELDS]
+        return [self.readable(columns[renamed.get(name, name)]) for name in RECORD_FIELDS]
 
-    def _readable(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
-        """JSON as text, for our codec; time in UTC, as a session elsewhere cannot show the end of the year 9999."""
+    def readable(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        """Return how to select a column: JSON as text, for our codec, and time in UTC.
+
+        A session in another zone could not show the end of the year 9999.
+
+        :param column: a column of ours.
+        """
         if isinstance(column.type, JSON):
             return cast(column, Text)
         if self.postgres and isinstance(column.type, DateTime):
             return func.timezone("UTC", column)
         return column
 
-    def _bound(self, column: Column[Any]) -> ColumnElement[Any]:
-        if column.name in ("data", "metadata"):
-            text = bindparam(column.name, type_=Text())
+    def bound(self, column: Column[Any], suffix: str = "") -> ColumnElement[Any]:
+        """Return the parameter for a column's value, named as the column.
+
+        :param column: a column of ours.
+        :param suffix: behind the name, for statements that have several values of one column.
+        """
+        name = f"{column.name}{suffix}"
+        if isinstance(column.type, JSON):
+            text = bindparam(name, type_=Text())
             return cast(text, JSONB) if self.postgres else text
-        return bindparam(column.name, type_=column.type if self.postgres else None)
+        return bindparam(name, type_=column.type if self.postgres else None)
 
     def _insert_state(self) -> ClauseElement:
         insert = postgresql.insert if self.postgres else sqlite.insert
-        values = {name: self._bound(self.tables.state.c[name]) for name in RECORD_FIELDS}
+        values = {name: self.bound(self.tables.state.c[name]) for name in RECORD_FIELDS}
         return insert(self.tables.state).values(values).on_conflict_do_nothing(index_elements=["bucket", "name"])
 
     def _insert_history(self) -> ClauseElement:
         table = self.tables.history
         insert = postgresql.insert if self.postgres else sqlite.insert
         drawn = {"revision", "xid"}
-        values = {c.name: self._bound(c) for c in table.columns if c.name not in drawn}
+        values = {c.name: self.bound(c) for c in table.columns if c.name not in drawn}
         if self.postgres:
             # The transaction's id first, then the revision: a reader that sees a gap may wait for the ids below.
             xid = cast(cast(func.pg_current_xact_id(), Text), table.c.xid.type)

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Index,
@@ -31,6 +32,9 @@ VERSION_TABLE = "statemanager_alembic_version"
 PREFIX = "statemanager_"
 """What the name of every table begins with."""
 
+KEPT = tuple(f"{PREFIX}{name}" for name in ("state", "history", "outbox", "idempotency", "worker"))
+"""The names of the tables that our migrations make."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tables:
@@ -38,12 +42,20 @@ class Tables:
 
     state: Table
     history: Table
+    outbox: Table
+    idempotency: Table
+    worker: Table
     version: Table
+
+    @property
+    def kept(self) -> tuple[Table, ...]:
+        """The tables that our migrations make; the version table is alembic's."""
+        return self.state, self.history, self.outbox, self.idempotency, self.worker
 
     @property
     def all(self) -> tuple[Table, ...]:
         """Every table of this package."""
-        return self.state, self.history, self.version
+        return *self.kept, self.version
 
 
 class JSONB(postgresql.JSONB):  # type: ignore[type-arg,unused-ignore]  # generic from 2.1 on
@@ -84,16 +96,16 @@ def declare(metadata: MetaData) -> Tables:
     :returns: the tables.
     """
     prefix = f"{metadata.schema}." if metadata.schema else ""
-    known = metadata.tables.get(f"{prefix}{PREFIX}state")
-    if known is not None:
-        return Tables(known, metadata.tables[f"{prefix}{PREFIX}history"], metadata.tables[f"{prefix}{VERSION_TABLE}"])
+    if f"{prefix}{PREFIX}state" in metadata.tables:
+        return Tables(*(metadata.tables[f"{prefix}{name}"] for name in (*KEPT, VERSION_TABLE)))
     version = Table(
         VERSION_TABLE,
         metadata,
         Column("version_num", String(32), nullable=False),
         PrimaryKeyConstraint("version_num", name=f"{VERSION_TABLE}_pkc"),
     )
-    return Tables(_state(metadata), _history(metadata), version)
+    made = _state(metadata), _history(metadata), _outbox(metadata), _idempotency(metadata), _worker(metadata)
+    return Tables(*made, version)
 
 
 def _state(metadata: MetaData) -> Table:
@@ -155,4 +167,62 @@ def _history(metadata: MetaData) -> Table:
         PrimaryKeyConstraint("revision", name=f"{PREFIX}history_pkey"),
         UniqueConstraint("bucket", "name", "version", name=f"uq_{PREFIX}history_version"),
         sqlite_autoincrement=True,
+    )
+
+
+def _outbox(metadata: MetaData) -> Table:
+    return Table(
+        f"{PREFIX}outbox",
+        metadata,
+        Column("id", BigInteger().with_variant(Integer(), "sqlite"), autoincrement=True, nullable=False),
+        Column("kind", word(16), nullable=False),
+        Column("bucket", word(64), nullable=False),
+        Column("name", word(255), nullable=False),
+        Column("topic", word(255), nullable=False),
+        Column("version", BigInteger, nullable=False),
+        Column("slot", word(640)),
+        Column("payload", document()),
+        Column("ordered", Boolean, nullable=False),
+        Column("status", word(16), nullable=False),
+        Column("due_at", moment(), nullable=False),
+        Column("attempts", Integer, nullable=False),
+        Column("worker", String(255)),
+        Column("fence", BigInteger, nullable=False),
+        Column("error", Text),
+        Column("trace", Text),
+        Column("created_at", moment(), nullable=False),
+        Column("finished_at", moment()),
+        PrimaryKeyConstraint("id", name=f"{PREFIX}outbox_pkey"),
+        UniqueConstraint("slot", name=f"uq_{PREFIX}outbox_slot"),
+        Index(f"ix_{PREFIX}outbox_due", "status", "due_at", "id"),
+        Index(f"ix_{PREFIX}outbox_record", "bucket", "name", "topic", "status", "version"),
+        sqlite_autoincrement=True,
+    )
+
+
+def _idempotency(metadata: MetaData) -> Table:
+    return Table(
+        f"{PREFIX}idempotency",
+        metadata,
+        Column("actor", word(255), nullable=False),
+        Column("verb", word(64), nullable=False),
+        Column("key", word(255), nullable=False),
+        Column("fingerprint", String(64), nullable=False),
+        # Empty only inside the transaction that takes the key.
+        Column("outcome", Text),
+        Column("created_at", moment(), nullable=False),
+        Column("expires_at", moment(), nullable=False),
+        PrimaryKeyConstraint("actor", "verb", "key", name=f"{PREFIX}idempotency_pkey"),
+        Index(f"ix_{PREFIX}idempotency_expires", "expires_at"),
+    )
+
+
+def _worker(metadata: MetaData) -> Table:
+    return Table(
+        f"{PREFIX}worker",
+        metadata,
+        Column("name", word(255), nullable=False),
+        Column("started_at", moment(), nullable=False),
+        Column("seen_at", moment(), nullable=False),
+        PrimaryKeyConstraint("name", name=f"{PREFIX}worker_pkey"),
     )

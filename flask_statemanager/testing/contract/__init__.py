@@ -19,22 +19,42 @@ Each test gets a fresh, empty backend. A power that is declared and has no class
 
 import pytest
 
-for _module in ("store", "base", "writing", "fidelity", "history", "searching", "expiring", "joining"):
+for _module in (
+    "store",
+    "base",
+    "writing",
+    "fidelity",
+    "history",
+    "searching",
+    "expiring",
+    "joining",
+    "many",
+    "jobs",
+    "leasing",
+    "enqueueing",
+    "idempotent",
+):
     pytest.register_assert_rewrite(f"{__name__}.{_module}")
 
 from .base import BackendContract  # noqa: E402 - after the registration, else asserts say nothing
+from .enqueueing import EnqueueContract  # noqa: E402
 from .expiring import ExpiryContract  # noqa: E402
 from .history import HistoryContract  # noqa: E402
+from .idempotent import IdempotencyContract  # noqa: E402
 from .joining import JoinContract  # noqa: E402
+from .many import MultiKeyContract  # noqa: E402
 from .searching import CountContract, SearchContract  # noqa: E402
 from .store import Store  # noqa: E402
 
 __all__ = [
     "BackendContract",
     "CountContract",
+    "EnqueueContract",
     "ExpiryContract",
     "HistoryContract",
+    "IdempotencyContract",
     "JoinContract",
+    "MultiKeyContract",
     "SearchContract",
     "Store",
 ]

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 import pytest
 
-from ...core.ports import Backend, powers_of
+from ...core.ports import Backend
+from ...core.powers import powers_of
 from .fidelity import FidelityContract
 from .store import Store
 from .writing import WritingContract

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 import pytest
 
-from ...core.ports import Backend, Expires, require
+from ...core.ports import Backend
+from ...core.powers import Expires, require
 from ...core.query import Lapse, Query
 from ..clock import START
 from .searching import LAPSES, fill_statuses, query_of

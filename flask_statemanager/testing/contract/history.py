@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 import pytest
 
-from ...core.ports import Backend, KeepsHistory, require
+from ...core.ports import Backend
+from ...core.powers import KeepsHistory, require
 from ...core.query import ChangeQuery
 from ...core.record import Change, Key, Origin, Record
 from ...errors import StateConflict
@@ -166,6 +168,65 @@ class HistoryContract:
         assert found is not None
         assert found.version == 2
 
+    def test_forgetting_removes_what_is_older_and_says_what(self, log: Log, life: list[str]) -> None:
+        """From before the moment, not from the moment itself."""
+        revisions = [change.revision for change in log.changes()]
+        assert log.forget(_minute(3)) == revisions[:3]
+        assert log.listed() == ["b2", "a3", "a4"]
+        assert log.forget(_minute(3)) == []
+
+    def test_forgetting_keeps_the_newest_change_of_every_record(self, log: Log, life: list[str]) -> None:
+        """However old it is."""
+        assert len(log.forget(_minute(99))) == 4
+        assert log.listed() == ["b2", "a4"]
+
+    def test_forgetting_reaches_every_bucket(self, store: Store, log: Log) -> None:
+        """The log is one."""
+        record = store.create("a", bucket="other")
+        store.apply(change_of(record, replace(record, status="next"), "update"))
+        assert len(log.forget(_minute(1))) == 1
+
+    def test_forgetting_goes_on_in_batches_the_oldest_first(self, log: Log, life: list[str]) -> None:
+        """Each of at most so many, behind the last revision of the one before."""
+        first = log.forget(_minute(99), limit=1)
+        assert log.listed() == life[1:]
+        second = log.forget(_minute(99), limit=2, after=first[-1])
+        assert log.listed() == ["b2", "a3", "a4"]
+        assert len(log.forget(_minute(99), limit=2, after=second[-1])) == 1
+        assert log.forget(_minute(99), limit=0) == []
+
+    def test_forgetting_leaves_no_gap(self, log: Log, life: list[str]) -> None:
+        """A record with an earlier change that stays keeps the later ones too."""
+        first = log.changes()[0].revision
+        assert len(log.forget(_minute(99), after=first)) == 1
+        assert log.listed() == ["a1", "a2", "b2", "a3", "a4"]
+
+    def test_what_is_forgotten_is_as_if_nobody_had_looked(self, log: Log, life: list[str]) -> None:
+        """No version, no moment, and no record before the oldest change that is left."""
+        log.forget(_minute(3))
+        found = [log.at(A, at) for at in (1, 2, 3, START, _minute(3), _minute(4))]
+        assert [record and record.version for record in found] == [None, None, 3, None, None, 3]
+        assert [change.before for change in log.changes(key=B)] == [None]
+        assert [change.before and change.before.version for change in log.changes(key=A)] == [None, None]
+
+    def test_versions_and_revisions_go_on_after_forgetting(self, store: Store, log: Log) -> None:
+        """Nothing that was forgotten comes a second time."""
+        store.create("a")
+        last = store.update("a")
+        log.forget(_minute(1))
+        after = store.update("a")
+        assert (after.version, after.revision > last.revision) == (3, True)
+
+    def test_forgetting_that_is_rolled_back_has_not_happened(self, backend: Backend, log: Log, life: list[str]) -> None:
+        """It belongs to its unit like any other write."""
+        before = log.changes()
+        with suppress(ZeroDivisionError), backend.writing() as unit:
+            log.forget_in_vain(unit, _minute(99))
+        assert log.changes() == before
+        with backend.writing() as unit, suppress(ZeroDivisionError), unit.savepoint():
+            log.forget_in_vain(unit, _minute(99))
+        assert log.changes() == before
+
     def test_what_was_rolled_back_or_refused_leaves_no_history(self, store: Store, log: Log) -> None:
         """The log holds what is committed and nothing else, without a gap in the versions."""
         stored = store.create("a")
@@ -228,6 +289,27 @@ class Log:
         :param asked: the fields of a :class:`ChangeQuery`.
         """
         return [_short(change) for change in self.changes(**asked)]
+
+    def forget(self, before: datetime, limit: int = 100, after: int = 0) -> list[int]:
+        """Remove changes.
+
+        :param before: from before this moment.
+        :param limit: at most so many.
+        :param after: only behind this revision.
+        :returns: their revisions.
+        """
+        with self.backend.writing() as unit:
+            return self.history.forget_changes(unit, before, limit, after)
+
+    def forget_in_vain(self, unit: Any, before: datetime) -> None:
+        """Remove changes, and fail after it.
+
+        :param unit: an open writing unit.
+        :param before: from before this moment.
+        :raises ZeroDivisionError: always.
+        """
+        assert self.history.forget_changes(unit, before, 100)
+        raise ZeroDivisionError
 
     def at(self, key: Key, at: int | datetime) -> Record | None:
         """Return a record as it was.

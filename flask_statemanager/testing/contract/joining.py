@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from ...core.ports import Backend, JoinsTransaction, require
+from ...core.ports import Backend
+from ...core.powers import JoinsTransaction, require
 from ...core.record import Record
 from ...errors import ConfigurationError, StateConflict
 from .store import Store, change_of, new_record

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import pytest
 
 from ...core.codec import MAX_DEPTH
-from ...core.ports import Backend, Counts, Searches, require
+from ...core.ports import Backend
+from ...core.powers import Counts, Searches, require
 from ...core.query import ORDERS, Lapse, Order, Query, parse_filters
 from ...core.record import JSON, Record
 from ..cases import DOCUMENTS, FILTER_CASES, ODD_NAMES, Case

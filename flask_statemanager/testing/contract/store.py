@@ -56,6 +56,14 @@ def change_of(before: Record | None, after: Record, event: str, origin: Origin =
     return Change(0, after.key, version, event, shown, replace(after, version=version), origin, after.updated_at)
 
 
+def fail() -> None:
+    """Fail in the middle of a unit.
+
+    :raises ZeroDivisionError: always.
+    """
+    raise ZeroDivisionError
+
+
 class Store:
     """A backend with short verbs; each opens a unit of its own.
 

@@ -1,0 +1,196 @@
+"""Wake-ups by PostgreSQL's NOTIFY. They may get lost; the workers' slow poll is the floor.
+
+A notification is sent behind the commit on a connection of its own: inside the write's transaction it would make all
+commits of the server wait for one another. A pooler that hands out connections per transaction swallows them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import select
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Any
+
+from sqlalchemy.engine import Engine
+
+from ...core.outage import Outage
+from ...core.waking import JOIN, Coalesced, PerProcess
+
+logger = logging.getLogger("flask_statemanager.sql")
+
+CHANNEL = "statemanager_outbox"
+"""The channel of the tables outside of a named schema."""
+
+_LONGEST_NAME = 63
+"""Bytes that PostgreSQL keeps of a name (NAMEDATALEN - 1)."""
+
+_QUIET = 60.0
+"""Seconds of silence after which the listener asks whether its connection is alive, which TCP would not tell."""
+
+_BOUND = 0.5
+"""Seconds after which the listener looks whether it has been closed."""
+
+
+def speaks(engine: Engine) -> bool:
+    """Tell whether an engine's database has notifications that this module can hear: psycopg and psycopg2 can.
+
+    :param engine: any engine.
+    """
+    return engine.dialect.name == "postgresql" and engine.driver in ("psycopg", "psycopg2")
+
+
+def channel_for(schema: str | None) -> str:
+    """Return the channel of the tables in a schema; other databases cannot be heard anyway.
+
+    :param schema: the schema that the metadata names, or None.
+    :returns: a name of at most 63 bytes.
+    """
+    name = CHANNEL if schema is None else f"{CHANNEL}_{schema}"
+    if len(name.encode()) <= _LONGEST_NAME:
+        return name
+    return f"{CHANNEL}_{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+
+
+class _Line:
+    """A driver connection that commits each statement, apart from the engine's pool."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.connection: Any = None
+
+    def run(self, statement: str, *values: str) -> None:
+        """Run a statement, on a new connection if there is none."""
+        if self.connection is None:
+            self.connection = self._opened()
+        cursor = self.connection.cursor()
+        try:
+            cursor.execute(statement, values or None)
+        finally:
+            cursor.close()
+
+    def close(self) -> None:
+        """Close the connection; it may be dead."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            with suppress(Exception):
+                connection.close()
+
+    def _opened(self) -> Any:
+        fairy = self._engine.raw_connection()
+        connection: Any = fairy.driver_connection
+        fairy.detach()  # so that the pool does not count it
+        try:
+            connection.rollback()  # a listener of the application's may have said something on check-out
+            connection.autocommit = True
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+class Notifier:
+    """Tells the workers of other processes that there may be jobs, in a background thread and coalesced.
+
+    :param engine: an engine of PostgreSQL.
+    :param schema: the schema of the tables.
+    """
+
+    def __init__(self, engine: Engine, schema: str | None = None) -> None:
+        self._lines = PerProcess(lambda: _Line(engine))
+        self._channel = channel_for(schema)
+        self._background = Coalesced(self._send, title="Waking the workers by NOTIFY", logger=logger)
+
+    def wake(self) -> None:
+        """Have the workers woken soon: to be called after commits, in any thread. Never waits and never raises."""
+        self._background.wake()
+
+    def close(self) -> None:
+        """End this process's thread and connection for good."""
+        self._background.close()
+        self._lines.get().close()
+
+    def _send(self) -> None:
+        line = self._lines.get()
+        try:
+            line.run("SELECT pg_notify(%s, '')", self._channel)
+        except BaseException:
+            line.close()
+            raise
+
+
+class Listener:
+    """Hears notifications in a thread of its own while its block is entered.
+
+    :param engine: an engine of PostgreSQL.
+    :param wake: called at each notification, and whenever one may have been missed; must not raise.
+    :param schema: the schema of the tables.
+    """
+
+    def __init__(self, engine: Engine, wake: Callable[[], None], schema: str | None = None) -> None:
+        self._line = _Line(engine)
+        self._wake = wake
+        self._channel = channel_for(schema)
+        self._outage = Outage(logger, "Listening for new jobs")
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Listener:
+        self._thread = threading.Thread(target=self._run, name="statemanager-listener", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the thread and its connection."""
+        self._closed.set()
+        if self._thread is not None:
+            self._thread.join(JOIN)
+
+    def _run(self) -> None:
+        while not self._closed.is_set():
+            try:
+                self._listen()
+            except Exception as error:  # noqa: BLE001 - logged by the outage, whatever the driver raises
+                self._closed.wait(self._outage.failed(error))
+            finally:
+                self._line.close()
+
+    def _listen(self) -> None:
+        quoted = self._channel.replace('"', '""')
+        self._line.run(f'LISTEN "{quoted}"')
+        self._outage.over()
+        self._wake()  # for what was sent while nobody listened
+        heard_at = time.monotonic()
+        while not self._closed.is_set():
+            if select.select([self._line.connection], [], [], _BOUND)[0]:
+                heard_at = time.monotonic()
+                if _heard(self._line.connection):
+                    self._wake()
+            elif time.monotonic() - heard_at > _QUIET:
+                self._line.run("SELECT 1")
+                heard_at = time.monotonic()
+                self._wake()  # the answer may have brought a notification, which the driver then keeps to itself
+
+
+def _heard(connection: Any) -> bool:
+    """Read what has arrived, and tell whether a notification was in it."""
+    libpq = getattr(connection, "pgconn", None)
+    if libpq is None:  # psycopg2
+        connection.poll()
+        found = bool(connection.notifies)
+        connection.notifies.clear()
+        return found
+    libpq.consume_input()
+    found = False
+    while libpq.notifies() is not None:
+        found = True
+    return found

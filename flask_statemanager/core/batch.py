@@ -1,0 +1,235 @@
+"""Writing many records of a bucket in one transaction, each as the bucket would write it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from ..errors import ConfigurationError, IdempotencyKeyReused, StateConflict, StateManagerError, StorageError
+from .bucket import Bucket
+from .idempotency import Request
+from .many import Move, Way
+from .powers import MultiKey
+from .record import Change, Key, Origin, Record
+from .scope import entered
+from .step import Decide
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One record's part of a batch.
+
+    :param name: the record's name; no two rows of a batch have the same.
+    :param decide: the decision.
+    :param once: answer from memory where this request has been answered before, else remember the answer.
+    """
+
+    name: str
+    decide: Decide
+    once: Request | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What came of a row that was not refused.
+
+    :param name: the record's name; for a repeated row the one that was answered first.
+    :param version: the record's version now.
+    :param repeated: whether an earlier batch had done it, under the same idempotency key.
+    """
+
+    name: str
+    version: int
+    repeated: bool = False
+
+
+Answer = Done | Exception
+"""What came of a row, or why it was refused."""
+
+_REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Shortcut:
+    """How records can be moved without looking at them, where nothing but the store has a say.
+
+    :param ways: the ways that no code has a say in.
+    :param event: the transition's name.
+    """
+
+    ways: tuple[Way, ...]
+    event: str
+
+
+class Batch:
+    """Writes many records at once.
+
+    :param bucket: the collection.
+    :raises ConfigurationError: when its backend cannot.
+    """
+
+    def __init__(self, bucket: Bucket) -> None:
+        if not isinstance(bucket.backend, MultiKey):
+            raise ConfigurationError(
+                f"The {bucket.backend.title} backend cannot write many states at once: write them one by one, or use "
+                "another STATEMANAGER_BACKEND."
+            )
+        self.bucket = bucket
+        self.many: MultiKey = bucket.backend
+
+    def write(
+        self, rows: Sequence[Row], *, origin: Origin, shortcut: Shortcut | None = None, session: Any = None
+    ) -> dict[str, Answer]:
+        """Write the rows that are not refused, all in one transaction.
+
+        :param rows: each with its decision, at most some thousands.
+        :param origin: who asks.
+        :param shortcut: moves what it fits, before anything is loaded; it must come to what the decisions come to.
+        :param session: write inside this session's transaction instead of one of its own, which is tried again when it
+            loses a race.
+        :returns: an answer for each name, a refusal being the error that a write of this record alone would raise.
+        :raises StateConflict: when racers won every attempt; nothing is written then.
+        :raises StorageError: when the storage fails; nothing is written then.
+        """
+        self.bucket.publisher.check_cascade()
+        return self.bucket.within(lambda unit: self._perform(unit, rows, origin, shortcut), session, undone=True)
+
+    def _perform(self, unit: Any, rows: Sequence[Row], origin: Origin, shortcut: Shortcut | None) -> dict[str, Answer]:
+        now = self.bucket.clock.now()
+        answers = self._recalled(unit, rows, now)
+        left = [row for row in rows if row.name not in answers]
+        hooked = self.bucket.hooked()
+        written: dict[str, Answer] = {}
+        if shortcut is not None and not hooked:
+            written |= self._moved(unit, left, origin, shortcut, now)
+            left = [row for row in left if row.name not in written]
+        written |= (self._one_by_one if hooked else self._together)(unit, left, origin, now)
+        self._remember(unit, rows, written)
+        return answers | written
+
+    # -- idempotency -----------------------------------------------------------------------------------------------
+
+    def _recalled(self, unit: Any, rows: Sequence[Row], now: datetime) -> dict[str, Answer]:
+        """Answer what has been done before, in the order of the names, so that two batches cannot deadlock."""
+        answers: dict[str, Answer] = {}
+        for row in sorted((row for row in rows if row.once is not None), key=lambda row: row.name):
+            assert row.once is not None
+            found = self.bucket.remembering().recall(unit, row.once, now)
+            if found is not None and found.fingerprint != row.once.fingerprint:
+                answers[row.name] = IdempotencyKeyReused(row.once.key, row.once.verb)
+            elif found is not None and found.outcome != _REFUSED:
+                version, name = found.outcome.split(" ", 1)
+                answers[row.name] = Done(name, int(version), repeated=True)
+        return answers
+
+    def _remember(self, unit: Any, rows: Sequence[Row], written: dict[str, Answer]) -> None:
+        """Remember what came of each row; one that was refused is decided anew the next time."""
+        for row in rows:
+            answer = written.get(row.name)
+            if row.once is not None and answer is not None:
+                outcome = f"{answer.version} {answer.name}" if isinstance(answer, Done) else _REFUSED
+                self.bucket.remembering().remember(unit, row.once, outcome)
+
+    # -- the three ways to write -----------------------------------------------------------------------------------
+
+    def _moved(
+        self, unit: Any, rows: Sequence[Row], origin: Origin, shortcut: Shortcut, now: datetime
+    ) -> dict[str, Answer]:
+        """Let the store move what fits, and read back what that came to only for those who want to hear of it."""
+        bucket = self.bucket
+        names = tuple(row.name for row in rows)
+        moved = self.many.move_many(unit, Move(bucket.name, names, shortcut.ways, shortcut.event, origin, now))
+        if moved and bucket.listened():
+            self._tell(unit, self.many.changes_of(unit, bucket.name, [each.revision for each in moved]))
+        elif moved:
+            unit.after_commit(lambda: bucket.tally(shortcut.event, len(moved)))
+        return {each.name: Done(each.name, each.version) for each in moved}
+
+    def _together(self, unit: Any, rows: Sequence[Row], origin: Origin, now: datetime) -> dict[str, Answer]:
+        """Read all, decide each, store all."""
+        stored = self._locked(unit, rows)
+        answers: dict[str, Answer] = {}
+        expiries: list[Change] = []
+        changes: list[Change] = []
+        for row in rows:
+            key = Key(self.bucket.name, row.name)
+            before = stored.get(row.name)
+            try:
+                with entered(self.bucket.backend, unit, key):
+                    decided = self.bucket.decided(key, before, row.decide, expect=None, origin=origin, now=now)
+            except StateManagerError as error:
+                answers[row.name] = _refusal(error)
+                continue
+            expiries += decided[:-1]
+            changes += decided[-1:]
+            answers[row.name] = _done(row, decided[-1].after if decided else before)
+        expired = {change.key: change.after for change in self._stored(unit, expiries)}
+        self._stored(unit, [_behind(change, expired.get(change.key)) for change in changes])
+        return answers
+
+    def _one_by_one(self, unit: Any, rows: Sequence[Row], origin: Origin, now: datetime) -> dict[str, Answer]:
+        """Write each like a single one, as a hook may look at what the rows before have come to, and may write.
+
+        All are locked beforehand, in the order of the names.
+        """
+        self._locked(unit, rows)
+        return {row.name: self._alone(unit, row, origin) for row in rows}
+
+    def _alone(self, unit: Any, row: Row, origin: Origin) -> Answer:
+        key = Key(self.bucket.name, row.name)
+        try:
+            with unit.savepoint(), entered(self.bucket.backend, unit, key):
+                record = self.bucket.perform(unit, key, row.decide, None, origin)
+        except Exception as error:  # noqa: BLE001 - a hook refuses by raising, whatever it raises
+            return _refusal(error)
+        return _done(row, record)
+
+    def _locked(self, unit: Any, rows: Sequence[Row]) -> dict[str, Record]:
+        names = sorted(row.name for row in rows)
+        return self.many.read_many(unit, self.bucket.name, names, lock=True) if names else {}
+
+    def _stored(self, unit: Any, changes: Sequence[Change]) -> list[Change]:
+        if not changes:
+            return []
+        try:
+            revisions = self.many.apply_many(unit, changes)
+        except StateConflict as lost:
+            # What was read a moment ago is nobody's expectation, so the race can be run again.
+            raise StateConflict(lost.key, None, lost.actual) from lost
+        done = [
+            replace(change, revision=revision, after=replace(change.after, revision=revision))
+            for change, revision in zip(changes, revisions, strict=True)
+        ]
+        self._tell(unit, done)
+        return done
+
+    def _tell(self, unit: Any, changes: Sequence[Change]) -> None:
+        """Store the jobs that changes leave behind, and announce the changes after the commit."""
+        bucket = self.bucket
+        bucket.enqueue(unit, [job for change in changes for job in bucket.planned(unit, change)])
+
+        def announce() -> Callable[[], None]:
+            for change in changes:
+                bucket.publisher.line_up(change)
+            return bucket.publisher.deliver
+
+        unit.after_commit(announce)
+
+
+def _done(row: Row, record: Record | None) -> Done:
+    return Done(row.name, 0 if record is None else record.version)
+
+
+def _behind(change: Change, expired: Record | None) -> Change:
+    """Return a change whose record before has its revision by now."""
+    return change if expired is None else replace(change, before=expired)
+
+
+def _refusal(error: Exception) -> Exception:
+    """Return an error that concerns one row; raise what concerns all of them, and a race, which can be run again."""
+    lost = isinstance(error, StateConflict) and error.expected is None
+    if lost or isinstance(error, StorageError | ConfigurationError):
+        raise error
+    return error

@@ -1,0 +1,118 @@
+"""A step: what a decision comes to, and the rules by which it becomes a change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from ..errors import LimitExceeded, StateConflict
+from .codec import encode
+from .jobs import Job
+from .record import Change, Expectation, Key, Origin, Record, Revision
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a decision comes to: the event's name, and the record as it shall be.
+
+    The bucket sets version, revision and ``updated_at`` itself.
+    """
+
+    event: str
+    after: Record
+
+
+Decide = Callable[[Record | None, datetime], Step | None]
+"""A pure function of what is stored (a tombstone too, None where nothing was) and the moment; None for no change."""
+
+Check = Callable[[Change], None]
+"""Looks at a change inside the transaction, and raises to refuse it."""
+
+
+Plan = Callable[[Any, Change], Sequence[Job]]
+"""Says which jobs a change leaves behind; called with the unit and the change, inside the transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The rules of a bucket.
+
+    :param max_value_bytes: the most bytes that data and metadata may take as JSON.
+    :param lapse: returns the record that an expired one counts as, or None when it counts as it is.
+    """
+
+    max_value_bytes: int
+    lapse: Callable[[Record, datetime], Record | None]
+
+
+def compare(key: Key, stored: Record | None, expect: Expectation) -> None:
+    """Refuse when the stored record is not the expected one.
+
+    :param key: which record.
+    :param stored: what is stored.
+    :param expect: what the caller expects; None for nothing in particular.
+    :raises StateConflict: when that is something else.
+    """
+    if expect is None:
+        return
+    if stored is None:
+        raise StateConflict(key, expect, None)
+    matched = stored.revision == expect.number if isinstance(expect, Revision) else stored.version == expect
+    if not matched:
+        raise StateConflict(key, expect, stored.version)
+
+
+def numbered(before: Record | None, key: Key, step: Step, origin: Origin, now: datetime) -> Change:
+    """Number a step and stamp it, never earlier than what it follows.
+
+    :param before: what is stored, a tombstone too, or None.
+    :param key: which record.
+    :param step: the decision.
+    :param origin: who asks.
+    :param now: the moment.
+    :returns: the change, its revision not drawn yet.
+    """
+    at = now if before is None else max(now, before.updated_at)
+    if before is not None and before.deleted:
+        # Strictly later, so that nothing that was meant for the earlier one of this name can take it for that.
+        at = max(at, before.updated_at + timedelta(microseconds=1))
+    version = 1 if before is None else before.version + 1
+    alive = before is not None and not before.deleted
+    after = replace(
+        step.after,
+        version=version,
+        revision=0,
+        updated_at=at,
+        created_at=before.created_at if alive and before is not None else at,
+        deleted_at=at if step.after.deleted else None,
+    )
+    return Change(0, key, version, step.event, before if alive else None, after, origin, at)
+
+
+def expiry_of(stored: Record | None, policy: Policy, origin: Origin, now: datetime) -> Change | None:
+    """Return the expiry that a live record has come to, as a change of its own, or None.
+
+    :param stored: what is stored, a tombstone too, or None.
+    :param policy: tells what has expired.
+    :param origin: who asks; the change itself is the system's.
+    :param now: the moment.
+    """
+    lapsed = None if stored is None or stored.deleted else policy.lapse(stored, now)
+    if stored is None or lapsed is None:
+        return None
+    by_itself = replace(origin, actor="system", source="expiry", reason=None, idempotency_key=None)
+    return numbered(stored, stored.key, Step("expire", lapsed), by_itself, now)
+
+
+def check_size(change: Change, limit: int) -> None:
+    """Refuse a change whose result is too large.
+
+    :param change: the change.
+    :param limit: the most bytes that data and metadata may take as JSON.
+    :raises LimitExceeded: when they take more.
+    """
+    size = sum(len(encode(value).encode("utf-8")) for value in (change.after.data, change.after.metadata))
+    if size > limit:
+        raise LimitExceeded(f"The state {change.key.name}", limit, size)

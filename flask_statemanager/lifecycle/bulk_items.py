@@ -1,0 +1,89 @@
+"""The items of a registration of many states, each a dict with the arguments of a single registration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..core.batch import Row
+from ..core.idempotency import Request, fingerprint
+from ..core.names import TimeOrderedIds, check_id, check_text, check_word
+from ..core.record import Key
+from ..errors import StateManagerError, StateValidationError, shown
+from .bulk_run import Entry, row_request
+from .decisions import Registration
+from .definitions import TypeDefinition
+from .parts import BUCKET
+from .validation import MAX_TEXT, Lifetime, open_envelope
+
+MEMBERS = frozenset(("state_id", "data", "initial_data", "initial_status", "ttl", "expires_at", "owner"))
+"""What an item may have."""
+
+_ids = TimeOrderedIds()
+
+
+@dataclass(frozen=True, slots=True)
+class ItemReader:
+    """Turns items into rows.
+
+    :param definition: the type of the states.
+    :param limit: the most bytes of one.
+    :param once: the call's own request, if it is repeatable.
+    """
+
+    definition: TypeDefinition
+    limit: int
+    once: Request | None
+
+    def entries(self, items: Iterable[Any]) -> Iterator[Entry]:
+        """Yield an entry for each item, with the error of an unusable one.
+
+        :param items: the items.
+        """
+        for index, item in enumerate(items):
+            given = item.get("state_id") if isinstance(item, dict) else None
+            state_id = None if given is None else given if isinstance(given, str) else shown(given)
+            try:
+                yield Entry(index, state_id, self._row(index, item))
+            except StateManagerError as error:
+                yield Entry(index, state_id, None, error)
+
+    def _row(self, index: int, item: Any) -> Row:
+        _check_members(item)
+        given = item.get("state_id")
+        name = _ids.new() if given is None else check_id(given)
+        field = "initial_data" if "initial_data" in item else "data"
+        status, owner = item.get("initial_status"), item.get("owner")
+        decide = Registration(
+            key=Key(BUCKET, name),
+            definition=self.definition,
+            envelope=open_envelope(item.get(field), self.limit, field),
+            initial_status=None if status is None else check_word(status, "initial_status"),
+            lifetime=Lifetime(item.get("ttl"), item.get("expires_at")),
+            owner=None if owner is None else check_text(owner, "owner", MAX_TEXT),
+            if_exists="error",
+        )
+        return Row(name, decide, self._request(decide, f"#{index}" if given is None else name))
+
+    def _request(self, decide: Registration, place: str) -> Request | None:
+        if self.once is None:
+            return None
+        envelope, lifetime = decide.envelope, decide.lifetime
+        asked = {name: getattr(envelope, name) for name in ("data", "metadata", "name", "type", "state_id")}
+        asked |= {"call": self.once.fingerprint, "status": decide.initial_status, "owner": decide.owner}
+        # As text, because whether they are moments at all is decided with the state.
+        asked |= {"ttl": shown(lifetime.ttl), "expires_at": shown(lifetime.expires_at)}
+        found = row_request(self.once, place)
+        return None if found is None else replace(found, fingerprint=fingerprint(asked))
+
+
+def _check_members(item: Any) -> None:
+    if not isinstance(item, dict):
+        raise StateValidationError({"items": [f"Must be dicts such as {{'data': {{...}}}}, not {shown(item)}."]})
+    unknown = [name for name in item if name not in MEMBERS]
+    if unknown:
+        listed = ", ".join(sorted(MEMBERS))
+        raise StateValidationError({"items": [f"{shown(unknown[0])} is no part of an item; it may have {listed}."]})
+    if "data" in item and "initial_data" in item:
+        raise StateValidationError({"items": ["Give either data or initial_data, which mean the same."]})

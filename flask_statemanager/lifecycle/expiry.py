@@ -1,0 +1,79 @@
+"""The sweep: writing down what has expired, although nobody asks for it."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from ..core.bucket import Bucket
+from ..core.powers import Expires
+from ..core.query import Query
+from ..core.record import Origin
+from ..errors import StorageError
+from .definitions import Definitions
+
+logger = logging.getLogger("flask_statemanager.effects")
+
+BATCH = 100
+"""How many expired states are looked up at once."""
+
+MOST = 10_000
+"""How many are written in one sweep, so that other work gets its turn."""
+
+PATIENCE = 300.0
+"""Seconds before a state is tried again whose expiry something refuses."""
+
+_ORIGIN = Origin("system", "expiry")
+
+
+class ExpirySweep:
+    """Makes the ``expire`` transition of states past their ``expires_at``, one change for each, whoever sweeps.
+
+    :param bucket: the states.
+    :param definitions: the declared types.
+    :param expires: the backend, as one that finds what is due.
+    """
+
+    def __init__(self, bucket: Bucket, definitions: Definitions, expires: Expires) -> None:
+        self._bucket = bucket
+        self._definitions = definitions
+        self._expires = expires
+        self._refused: dict[str, float] = {}
+
+    def run(self) -> int:
+        """Sweep.
+
+        :returns: how many states this sweep has expired.
+        :raises StorageError: when the storage fails; what was written before stays.
+        """
+        written = 0
+        for _ in range(MOST // BATCH):
+            names = self._due()
+            written += sum(self._expired(name) for name in names)
+            if len(names) < BATCH:
+                break
+        return written
+
+    def _due(self) -> list[str]:
+        """Return the longest due, without those that were refused a short while ago."""
+        now = time.monotonic()
+        self._refused = {name: until for name, until in self._refused.items() if until > now}
+        query = Query(
+            self._bucket.name,
+            self._bucket.clock.now(),
+            lapses=self._definitions.lapses,
+            limit=BATCH + len(self._refused),
+        )
+        with self._bucket.backend.reading() as unit:
+            found = self._expires.due(unit, query)
+        return [key.name for key in found if key.name not in self._refused][:BATCH]
+
+    def _expired(self, name: str) -> bool:
+        try:
+            return self._bucket.expire(name, _ORIGIN)
+        except StorageError:
+            raise
+        except Exception:
+            logger.exception("The expiry of the state %s was refused; it is tried again later.", name)
+            self._refused[name] = time.monotonic() + PATIENCE
+            return False
