@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import urlsplit
 
-from .errors import ConfigurationError
+from .errors import ConfigurationError, shown
 
 PREFIX = "STATEMANAGER_"
 
@@ -35,12 +35,25 @@ def _bytes(value: Any) -> int:
     raise ValueError("must be a whole number of bytes above 0")
 
 
+def _number_of(value: Any) -> float:
+    try:
+        return float("nan") if isinstance(value, bool) else float(value)
+    except (ValueError, TypeError, OverflowError):
+        return float("nan")
+
+
 def _seconds(value: Any) -> float:
-    if not isinstance(value, bool):
-        seconds = float(value)
-        if 0 < seconds <= _LONGEST:
-            return seconds
+    seconds = _number_of(value)
+    if 0 < seconds <= _LONGEST:
+        return seconds
     raise ValueError("must be a number of seconds above 0, of at most ten years")
+
+
+def _pace(value: Any) -> float:
+    seconds = _number_of(value)
+    if 0.05 <= seconds <= 3600:
+        return seconds
+    raise ValueError("must be a number of seconds from 0.05 to 3600")
 
 
 def _redis_url(value: Any) -> str:
@@ -122,12 +135,12 @@ class Settings:
     )
     worker_threads: int = _key(_count(1, 256), 2, "Threads of a worker, each of which carries out one job at a time.")
     worker_lease: float = _key(
-        _seconds,
+        _pace,
         30.0,
         "Seconds after which the jobs of a worker that has died are taken by another. It prolongs its leases itself.",
     )
     worker_poll: float = _key(
-        _seconds, 5.0, "Seconds after which a worker looks for due jobs at the latest, when nothing has woken it."
+        _pace, 5.0, "Seconds after which a worker looks for due jobs at the latest, when nothing has woken it."
     )
     dispatch: str = _key(
         _one_of("worker", "celery"),
@@ -157,8 +170,8 @@ class Settings:
                 raise ConfigurationError(f"The config key {key} is unknown: {hint}")
             try:
                 given[known[key].name] = known[key].metadata["read"](value)
-            except (ValueError, TypeError) as error:
-                raise ConfigurationError(f"{key}={value!r} is unusable: it {error}.") from error
+            except (ValueError, TypeError, OverflowError) as error:
+                raise ConfigurationError(f"{key}={shown(value)} is unusable: it {error}.") from error
         return cls(**given)
 
     @classmethod

@@ -61,7 +61,7 @@ class StorageTimeout(StorageError):
 
 
 class BulkInterrupted(StorageError):
-    """The storage failed in the middle of many states; the ``__cause__`` says how.
+    """The work on many states ended in the middle; the ``__cause__`` says why.
 
     :param result: what was committed before that, as the verb would have returned it.
     :param done: how many states that are.
@@ -69,7 +69,7 @@ class BulkInterrupted(StorageError):
 
     def __init__(self, result: object, done: int) -> None:
         super().__init__(
-            f"The storage failed after {done:,} states, which stay changed: call it again for the others. With the "
+            f"Interrupted after {done:,} states, which stay changed: call it again for the others. With the "
             "idempotency_key of this call the same arguments do it, and nothing is done twice."
         )
         self.result = result
@@ -229,7 +229,7 @@ class JobNotFound(StateManagerError, LookupError):
     :param problem: what is wrong with it.
     """
 
-    def __init__(self, job: object, problem: str = "there is none of this name") -> None:
+    def __init__(self, job: object, problem: str = "there is none") -> None:
         super().__init__(f"{job}: {problem}.")
         self.job = job
 

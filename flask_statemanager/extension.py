@@ -15,10 +15,11 @@ from .backends.sql.engine import check_manager
 from .cache.discovery import from_manager as redis_of_manager
 from .config import Settings
 from .core.clock import Clock
+from .core.ports import Backend
 from .effects.callbacks import CallbackRegistry
 from .effects.outbox import Outbox, OutboxVerbs
 from .effects.registering import EffectVerbs
-from .errors import ConfigurationError
+from .errors import ConfigurationError, StateValidationError, shown
 from .globals import UNBOUND, UNINITIALISED, find_runtime
 from .integrations import load
 from .lifecycle.bulk import LifecycleBulk
@@ -167,8 +168,10 @@ class StateManager(
         runtime = Runtime(settings, self._declarations, backend, owns_database=owns)
         app.extensions[EXTENSION] = runtime
         if settings.worker == "embedded":
+            _check_shareable(backend, "STATEMANAGER_WORKER='embedded'", also_memory=True)
             app.before_request(_attend)
         if settings.dispatch == "celery":
+            _check_shareable(backend, "STATEMANAGER_DISPATCH='celery'")
             celery = load("celery", wanted_by="STATEMANAGER_DISPATCH='celery'")
             runtime.workshop.dispatch = celery.CeleryDispatch(app, runtime.workshop.make_worker)
         self._initialised = True
@@ -292,11 +295,14 @@ class StateManager(
         """Carry out effects and timers here and now, for scripts and tests; ``flask state worker`` does it for good.
 
         :param burst: until nothing is due; False makes one round, in which what fails is not tried again.
-        :param threads: how many jobs are done at once.
-        :returns: how many attempts were made.
+        :param threads: how many jobs are done at once, 1 to 256.
+        :returns: how many attempts were begun.
+        :raises StateValidationError: when ``threads`` is no such number.
         :raises ConfigurationError: when the backend keeps no effects and timers.
         :raises StorageError: when the storage fails.
         """
+        if type(threads) is not int or not 1 <= threads <= 256:
+            raise StateValidationError({"threads": [f"Must be a number from 1 to 256, not {shown(threads)}."]})
         worker = self._runtime().workshop.make_worker(threads=threads)
         worker.run_burst() if burst else worker.run_once()
         return worker.done
@@ -309,6 +315,14 @@ class StateManager(
             "waiting": seconds, "worker": "alive"|"missing"|"none"} or None}``, and ``"error"`` when unhealthy.
         """
         return self._runtime().health()
+
+
+def _check_shareable(backend: Backend, setting: str, *, also_memory: bool = False) -> None:
+    """Refuse a worker beside the application where it could not work, or would commit what the application has open."""
+    if backend.shareable or (also_memory and not isinstance(backend, SqlBackend)):
+        return
+    kind = "in-memory SQLite, which is one connection" if isinstance(backend, SqlBackend) else "the memory backend"
+    raise ConfigurationError(f"{setting} cannot work on {kind}: use a database file or a server.")
 
 
 def _attend() -> None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import Any
 
 from flask import Flask, current_app, has_app_context
 
-from .backends.registry import Notifier, listening_to, notifier_of
+from .backends.registry import Notifier, connections_of, listening_to, notifier_of
 from .config import Settings
 from .core.bucket import Bucket
 from .core.jobs import EFFECT, TIMER, Job
-from .core.powers import Expires, Idempotent
+from .core.powers import Expires, Idempotent, JoinsTransaction
 from .core.record import Change
 from .effects.chores import Chore
 from .effects.desk import Desk
@@ -60,6 +60,7 @@ class Workshop:
             present=State.of,
             backend=bucket.backend,
             clock=bucket.clock,
+            inside=_inside,
             told=lambda outcome, job: told(EFFECT, outcome, job),
         )
         self.timers: TimerRunner | None = None
@@ -96,6 +97,7 @@ class Workshop:
             poll=settings.worker_poll,
             threads=settings.worker_threads,
             listening=lambda alarm: listening_to(backend, alarm.ring),
+            connections=lambda: connections_of(backend),
         )
 
     @property
@@ -116,7 +118,9 @@ class Workshop:
         """
         self.bucket.keeping()
         assert self.desk is not None, "the backend keeps jobs"
-        return self.desk.make_worker(context or _present_context(), threads)
+        # In-memory SQLite is one connection: what one job rolls back would be another's.
+        one = isinstance(self.bucket.backend, JoinsTransaction) and not self.bucket.backend.shareable
+        return self.desk.make_worker(context or _present_context(), 1 if one else threads)
 
     def open(self) -> None:
         """Find out how workers elsewhere are told of new jobs; at the first use, when all extensions are initialised.
@@ -157,6 +161,11 @@ class Workshop:
         for each in (self._notifier, self.dispatch):
             if each is not None:
                 each.close()
+
+
+def _inside() -> AbstractContextManager[Any]:
+    """Open a context of the current app for one effect."""
+    return _present_context()()
 
 
 def _present_context() -> Context:

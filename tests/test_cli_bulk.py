@@ -103,14 +103,49 @@ def test_where_nothing_is_found_nothing_is_asked(run: Run) -> None:
 
 def test_refusals_are_listed_up_to_twenty_and_end_with_one(run: Run) -> None:
     ended = run("suspend", "--type", "user", "--yes", code=1)
-    head, *lines = ended.stdout.splitlines()
-    assert head == "Moved 25 states."
-    assert [line.split()[0] for line in lines[2:7]] == ["u00", "u01", "u02", "u03", "u04"]
-    assert "The status 'suspended' does not allow" in lines[2]
+    head, blank, title, *lines = ended.stdout.splitlines()
+    assert (head, blank, title) == ("Moved 25 states.", "", "REFUSED")
+    assert lines[0:10:2] == ["u00", "u01", "u02", "u03", "u04"]
     assert lines[-1] == "5 states refused."
     ended = run("suspend", "--type", "user", "--yes", code=1)
     assert ended.stdout.splitlines()[-1] == "30 states refused, the first 20 are shown."
     assert len([line for line in ended.stdout.splitlines() if line.startswith("u")]) == 20
+
+
+def test_the_reason_has_a_line_of_its_own_below_the_longest_id(run: Run, shop: Flask) -> None:
+    name = "x" * 70
+    with shop.app_context():
+        StateManager().register_state(name, "user")
+        StateManager().update_state(name, transition="suspend")
+    lines = run("suspend", "--type", "user", "--status", "suspended", "--yes", code=1).stdout.splitlines()
+    assert lines[lines.index(name) + 1].startswith(
+        "    The status 'suspended' does not allow the transition 'suspend' (allowed"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["fly", "--type", "user"], "Error: The type 'user' has no transition 'fly'; known are"),
+        (["pay", "--type", "user"], "Error: The type 'user' has no transition 'pay'; known are"),
+        (["fly", "--where", "data.plan=pro"], "Error: No type has a transition 'fly'; known are activate,"),
+        (["no way", "--status", "created"], "Error: No type has a transition 'no way'; known are"),
+    ],
+)
+def test_a_transition_that_no_type_has_is_refused_once_and_before_asking(
+    run: Run, shop: Flask, words: list[str], said: str
+) -> None:
+    ended = run(*words, code=2, stdin="y\n")
+    assert said in ended.stderr
+    assert ended.stderr.count("no transition") + ended.stderr.count("has a transition") == 1
+    assert "[y/N]" not in ended.stdout + ended.stderr
+    assert "Moved" not in ended.stdout
+    assert counted(shop, status="suspended") == 5
+
+
+def test_a_transition_of_one_type_is_asked_of_all_that_are_found(run: Run) -> None:
+    ended = run("pay", "--where", "data.balance__gte=9", "--yes", code=1)
+    assert "Moved 0 states." in ended.stdout
 
 
 def test_a_rule_that_refuses_is_named(run: Run) -> None:

@@ -24,7 +24,7 @@ from flask_statemanager.core.jobs import DONE, Job, JobQuery
 from flask_statemanager.errors import StateConflict, StorageError, StorageTimeout
 from flask_statemanager.testing.clock import START
 from flask_statemanager.testing.contract.idempotent import FOUND, REQUEST, Memory
-from flask_statemanager.testing.contract.jobs import Queue, minute, new_job
+from flask_statemanager.testing.contract.jobs import B, Queue, minute, new_job
 from tests.worlds import World
 
 THREADS, JOBS, LIMIT, PATIENCE = 8, 120, 3, 60
@@ -230,6 +230,49 @@ def test_a_thread_does_not_wait_for_the_key_of_its_own_session(postgres: SqlBack
         assert memory.answer(replace(REQUEST, key="another"), "other") is None
         session.commit()
     assert memory.answer(REQUEST, "again") == FOUND
+
+
+Act = Callable[[SqlBackend, Any, Job], Any]
+LOCKING: dict[str, Act] = {
+    "enqueue": lambda backend, unit, job: backend.enqueue(unit, [replace(job, id=0)]),
+    "withdraw": lambda backend, unit, job: backend.withdraw(unit, [str(job.slot)], "paused", START),
+    "save": lambda backend, unit, job: backend.save(unit, job.again(minute(1))),
+    "lock by slot": lambda backend, unit, job: backend.jobs(unit, JobQuery(slots=(str(job.slot),)), lock=True),
+    "lock by id": lambda backend, unit, job: backend.jobs(unit, JobQuery(id=job.id), lock=True),
+    "lock by record": lambda backend, unit, job: backend.jobs(unit, JobQuery(key=job.key), lock=True),
+}
+
+
+@pytest.fixture
+def impatient(postgres_url: str) -> Iterator[SqlBackend]:
+    yield from made(postgres_url, connect_args={"options": "-c lock_timeout=20s"})
+
+
+@pytest.mark.parametrize("own", LOCKING)
+@pytest.mark.parametrize("joined", LOCKING)
+def test_a_thread_does_not_wait_for_a_job_of_its_own_session(impatient: SqlBackend, joined: str, own: str) -> None:
+    queue = Queue(impatient)
+    queue.put(new_job(slot="s"), new_job("free", slot="t", key=B))
+    job, free = queue.listed()
+    with Session(impatient.engine) as session:
+        LOCKING[joined](impatient, impatient.joined(session, write=True), job)
+        with pytest.raises(StorageError, match="Commit the session first"), impatient.writing() as unit:
+            LOCKING[own](impatient, unit, job)
+        with impatient.writing() as unit:
+            LOCKING[own](impatient, unit, free)
+        session.rollback()
+        with impatient.writing() as unit:
+            LOCKING[own](impatient, unit, job)
+
+
+def test_a_job_that_somebody_else_has_written_is_not_held(impatient: SqlBackend) -> None:
+    queue = Queue(impatient)
+    queue.put(new_job(slot="s"))
+    held = queue.claimed()
+    assert queue.save(held.again(START))
+    with Session(impatient.engine) as session:
+        assert not impatient.save(impatient.joined(session, write=True), held.again(minute(1)))  # type: ignore[arg-type]
+        assert queue.save(queue.claimed().again(minute(2)))
 
 
 def test_a_snapshot_that_cannot_see_who_took_the_key_is_a_conflict(careful: SqlBackend) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from flask_statemanager import ConfigurationError, Deadline, Machine, StateTransition, Transition, TransitionNotAllowed
 from flask_statemanager.effects.queue import JobQueue
+from flask_statemanager.lifecycle.timers import RETRIES
 from tests.worlds import World, build, entered
 
 PATIENCE = 60.0
@@ -174,6 +175,58 @@ def test_a_dead_deadline_can_be_cancelled(memory: World) -> None:
     assert ended(memory) == ["cancelled"]
 
 
+def test_a_deadline_that_is_not_declared_any_more_is_skipped(world: World) -> None:
+    declare(world, lapse(), Deadline("pending", 1200, "remind"))
+    world.states.register_state("p1", "payment")
+    declare(world, lapse("remaining", after=5), Deadline("held", 1200, "lapse"))
+    world.clock.advance(899)
+    assert world.states.run_worker() == 0  # what is set keeps its moment
+    declare(world, Deadline("pending", 900, "remind"))
+    world.clock.advance(1)
+    world.states.run_worker()
+    (skipped,) = world.states.list_timers(status="skipped")
+    assert skipped.error == "The type 'payment' no longer has a deadline 'lapse' for the status 'pending'."
+    assert events(world) == ["create"]
+    world.clock.advance(300)
+    world.states.run_worker()
+    assert (events(world), ended(world)) == (["create", "remind"], ["skipped", "done"])
+
+
+def test_a_deadline_that_is_not_declared_any_more_can_be_cancelled(world: World) -> None:
+    declare(world, lapse("deadline"), Deadline("pending", 60, "remind"), Deadline("held", 60, "lapse"))
+    world.states.register_state("p1", "payment")
+    assert world.states.cancel_scheduled("p1") == 0
+    declare(world, lapse("deadline"), Deadline("held", 60, "lapse"))
+    assert world.states.cancel_scheduled("p1", transition="lapse") == 0
+    assert world.states.cancel_scheduled("p1", key="pending") == 0
+    assert world.states.cancel_scheduled("p1", actor="ann") == 1
+    assert [(t.status, t.error) for t in world.states.list_timers(status=None)] == [
+        ("pending", None),
+        ("cancelled", "cancelled by ann"),
+    ]
+    declare(world)
+    assert world.states.cancel_scheduled("p1") == 1
+    assert set(ended(world)) == {"cancelled"}
+
+
+@pytest.mark.parametrize("leaving", ["hold", "delete"])
+def test_what_an_undeclared_deadline_has_left_behind_can_be_cancelled(world: World, leaving: str) -> None:
+    declare(world, lapse("remaining"))
+    world.states.register_state("p1", "payment")
+    if leaving == "hold":
+        move(world, "hold")
+        assert ended(world) == ["paused"]
+        assert world.states.cancel_scheduled("p1") == 0
+        declare(world)
+    else:
+        declare(world)
+        move(world, "delete")
+        assert ended(world) == ["pending"]
+        declare(world, lapse("remaining"))  # the deleted state has none, whatever its type declares
+    assert world.states.cancel_scheduled("p1") == 1
+    assert ended(world) == ["cancelled"]
+
+
 # -- policies ----------------------------------------------------------------------------------------------------------
 
 
@@ -227,6 +280,27 @@ def test_a_deadline_that_has_fired_begins_anew(world: World, policy: str) -> Non
     world.states.run_worker()
     move(world, "reopen")
     assert due(world) == ["12:31:40"]
+
+
+@pytest.mark.parametrize("policy", ["deadline", "remaining"])
+@pytest.mark.parametrize("end", ["done", "skipped", "dead"])
+def test_what_a_policy_promises_ends_with_the_deadline(world: World, policy: Any, end: str) -> None:
+    def never(*_call: Any) -> None:
+        raise RuntimeError("no")
+
+    remind = Transition("remind", ["pending"], guards=lambda present, planned: end != "skipped")
+    deadline = Deadline("pending", 900, "remind", policy)
+    machine = Machine(initial="pending", transitions=[*WAYS[:3], remind], deadlines=deadline)
+    world.states.define("payment", machine)
+    if end == "dead":
+        world.states.register_callback("payment_reminded", never, when="before")
+    world.states.register_state("p1", "payment")
+    for _ in range(RETRIES + 1):
+        world.clock.advance(3600)
+        world.states.run_worker()
+    assert ended(world) == [end]
+    move(world, "hold", "release", seconds=100)
+    assert due(world) == ["01:18:20"]
 
 
 @pytest.mark.parametrize("policy", ["restart", "deadline", "remaining"])
@@ -368,6 +442,30 @@ def test_leaving_in_a_session_while_a_worker_waits_for_the_state_is_no_deadlock(
     assert world.runtime.counters.value("timer.late") == 1
 
 
+def test_cancelling_in_a_session_while_a_worker_waits_for_the_state_is_no_deadlock(postgres_world: World) -> None:
+    """The verb takes the state before the timers too, so the worker waits for it with nothing in hand."""
+    world, session = postgres_world, postgres_world.db.session
+    world.states.register_state("u1", "user")
+    world.states.schedule_transition("u1", "suspend", after=1)
+    world.clock.advance(1)
+    backend = world.runtime.backend
+    (job,) = JobQueue(backend, backend, world.clock, 30.0, "w1").claim(1)
+
+    def fire() -> None:
+        with world.app.app_context():
+            world.runtime.workshop.timers.run(job)
+
+    session.execute(text("SET LOCAL deadlock_timeout = '10ms'"))
+    assert world.states.cancel_scheduled("u1", session=session) == 1
+    worker = threading.Thread(target=fire)
+    worker.start()
+    until_somebody_waits(world)
+    world.states.update_state("u1", {"a": 1}, session=session)
+    session.commit()
+    worker.join(PATIENCE)
+    assert (events(world, "u1"), ended(world)) == (["create", "update"], ["cancelled"])
+
+
 def until_somebody_waits(world: World) -> None:
     """Return once a transaction of this database waits for a lock."""
     waiting = text(
@@ -407,6 +505,14 @@ def until_somebody_waits(world: World) -> None:
 def test_a_deadline_that_does_not_fit_the_machine_is_refused(deadline: Any, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         Machine(initial="pending", transitions=WAYS, deadlines=[deadline])
+
+
+@pytest.mark.parametrize("given", [None, 5, "pending", {"pending": 900}.get], ids=str)
+def test_deadlines_are_one_or_several(given: Any) -> None:
+    with pytest.raises(ConfigurationError, match="deadlines= takes"):
+        Machine(initial="pending", transitions=WAYS, deadlines=given)
+    for deadlines in (lapse(), [lapse()], iter([lapse()])):
+        assert Machine(initial="pending", transitions=WAYS, deadlines=deadlines).deadlines == (lapse(),)
 
 
 def test_two_deadlines_for_one_transition_of_a_status_are_refused() -> None:

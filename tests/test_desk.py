@@ -7,8 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
 
 from flask_statemanager import StorageUnavailable
+from flask_statemanager.backends.registry import connections_of
+from flask_statemanager.core.jobs import DEAD, Job, JobQuery
+from flask_statemanager.core.record import Key
 from flask_statemanager.effects import desk
 from tests.worlds import World, build, entered
 
@@ -143,3 +148,45 @@ def test_a_worker_has_the_threads_that_are_configured_or_asked_for() -> None:
     for world in entered(build("memory", "sqlite://", STATEMANAGER_WORKER_THREADS=3)):
         assert world.runtime.workshop.make_worker().threads == 3
         assert world.runtime.workshop.make_worker(threads=5).threads == 5
+
+
+def test_a_job_of_an_unknown_kind_is_a_dead_letter_and_hurts_nobody(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend, now, mailed = world.runtime.backend, world.clock.now(), list[str]()
+    strange = Job("parcel", Key("state", "u1"), "post", 1, due_at=now, created_at=now)
+    with backend.writing() as unit:
+        backend.enqueue(unit, [strange])
+    world.states.register_callback("user", lambda *call: mailed.append(call[0]), durable=True, name="mail")
+    world.states.register_state("u1", "user")
+    world.states.run_worker()
+    with backend.reading() as unit:
+        [found] = backend.jobs(unit, JobQuery(kind="parcel"))
+    told = "No code knows jobs of the kind 'parcel': update the package where this worker runs."
+    assert (found.status, found.error, mailed) == (DEAD, told, ["u1"])
+    assert caplog.text.count(told) == 1
+
+
+def test_a_worker_with_more_threads_than_the_pool_bears_is_warned_of_once(
+    postgres_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = {"pool_size": 2, "max_overflow": 4}
+    for world in entered(build("postgresql", postgres_url, SQLALCHEMY_ENGINE_OPTIONS=options)):
+        workshop = world.runtime.workshop
+        assert connections_of(world.runtime.backend) == 6
+        workshop.make_worker(threads=3)
+        assert caplog.text == ""
+        for _ in range(2):
+            workshop.make_worker(threads=4)
+    assert caplog.text.count("A worker of 4 threads may need 7 database connections") == 1
+    assert "gives at most 6" in caplog.text
+
+
+def test_a_pool_without_a_bound_or_without_numbers_is_not_warned_of(
+    postgres_world: World, memory: World, monkeypatch: pytest.MonkeyPatch, postgres_url: str
+) -> None:
+    assert connections_of(memory.runtime.backend) is None
+    backend = postgres_world.runtime.backend
+    for options in ({"max_overflow": -1}, {"pool_size": 0}, {"poolclass": NullPool}):
+        monkeypatch.setattr(backend, "engine", create_engine(postgres_url, **options))
+        assert connections_of(backend) is None

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from flask_statemanager import ConfigurationError, PermanentFailure, StateManager, signals
 from flask_statemanager.core.jobs import EFFECT, Job
 from flask_statemanager.core.record import Key
-from flask_statemanager.effects.durable import LONGEST_PAUSE, Durability
+from flask_statemanager.effects.durable import LONGEST_PAUSE, LOST, Durability
 from flask_statemanager.effects.queue import JobQueue
 from flask_statemanager.testing.capture import captured
 from tests.worlds import World, build, entered
@@ -259,13 +259,40 @@ def test_workers_that_die_use_attempts_up(world: World) -> None:
     mail = Mail()
     on(world, mail, retries=1)
     world.states.register_state("u1", "user")
-    for _ in range(2):
+    for _ in range(2 + LOST):
         assert len(queue_of(world).claim(1)) == 1
         world.clock.advance(31)
     assert world.states.run_worker() == 1
     (effect,) = world.states.list_effects()
-    assert (effect.status, effect.error) == ("dead", "2 attempts ended without a result: their workers died.")
+    assert effect.status == "dead"
+    assert effect.error == "5 attempts ended, the last ones without a record: a worker was killed, perhaps."
     assert mail.calls == []
+
+
+def test_an_effect_without_retries_is_carried_out_although_workers_were_killed_before_it(world: World) -> None:
+    mail = Mail()
+    on(world, mail, retries=0)
+    world.states.register_state("u1", "user")
+    for _ in range(LOST):
+        assert len(queue_of(world).claim(1)) == 1
+        world.clock.advance(31)
+    world.states.run_worker()
+    assert (statuses(world), len(mail.calls)) == (["done"], 1)
+
+
+def test_the_last_error_on_record_is_kept_when_later_attempts_leave_none(world: World) -> None:
+    on(world, Mail(failures=1), retries=1, backoff=10)
+    world.states.register_state("u1", "user")
+    world.states.run_worker()
+    world.clock.advance(10)
+    for _ in range(1 + LOST):
+        assert len(queue_of(world).claim(1)) == 1
+        world.clock.advance(31)
+    world.states.run_worker()
+    (effect,) = world.states.list_effects()
+    assert effect.status == "dead"
+    assert effect.error.endswith("The last error on record: RuntimeError: no connection")
+    assert effect.traceback.startswith("Traceback")
 
 
 class Unreadable(Exception):
@@ -357,6 +384,42 @@ def test_what_is_written_through_the_session_is_committed_with_the_success(sql_w
     sql_world.states.run_worker()
     assert notes(sql_world) == ["state:u1:1:mail 2"]
     assert statuses(sql_world) == ["done"]
+
+
+def test_a_savepoint_of_the_session_does_not_outlive_its_rollback(sql_world: World) -> None:
+    """SQLite's driver would commit it when it is released."""
+
+    def book(*_call: Any, key: str, session: Any, attempt: int) -> None:
+        with session.begin_nested():
+            session.add(sql_world.note(text=f"{key} {attempt}"))
+        if attempt < 3:
+            raise RuntimeError("a later step")
+
+    on(sql_world, book, backoff=0)
+    sql_world.states.register_state("u1", "user")
+    sql_world.states.run_worker()
+    assert (notes(sql_world), statuses(sql_world)) == (["state:u1:1:mail 3"], ["done"])
+
+
+def test_what_an_effect_leaves_open_in_the_applications_session_is_rolled_back_before_its_end_is_noted(
+    sql_world: World,
+) -> None:
+    """On SQLite the open write would keep the record of the success out."""
+
+    def careless(*_call: Any) -> None:
+        sql_world.db.session.add(sql_world.note(text="never committed"))
+        sql_world.db.session.flush()
+
+    on(sql_world, careless)
+    sql_world.states.register_state("u1", "user")
+    assert sql_world.states.run_worker() == 1
+    assert (notes(sql_world), statuses(sql_world)) == ([], ["done"])
+
+
+def test_on_in_memory_sqlite_jobs_are_done_one_after_another(memory_sqlite_world: World) -> None:
+    """All sessions share one connection there: what one rolls back would be another's."""
+    assert memory_sqlite_world.runtime.workshop.make_worker(threads=8).threads == 1
+    assert memory_sqlite_world.runtime.workshop.make_worker().threads == 1
 
 
 def test_a_refused_commit_is_a_failed_attempt(sql_world: World) -> None:
@@ -713,3 +776,20 @@ def test_an_effect_that_no_code_knows_has_the_usual_timeout(memory: World) -> No
     assert memory.runtime.workshop.effects.timeout_of(job) == 60
     memory.runtime.workshop.effects.timed_out(job)
     assert statuses(memory) == ["pending"]
+
+
+def test_a_function_of_a_script_needs_a_name(world: World) -> None:
+    """A worker that imports the module knows it by another one."""
+
+    def mail(*_call: Any) -> None: ...
+
+    mail.__module__ = "__main__"
+    with pytest.raises(ConfigurationError, match="pass name="):
+        world.states.register_callback("user", mail, durable=True)
+    assert world.states.register_callback("user", mail, durable=True, name="mail") is mail
+
+
+@pytest.mark.parametrize("ordered", ["no", [], 0, float("nan")])
+def test_whether_order_is_kept_is_said_by_true_or_false(memory: World, ordered: Any) -> None:
+    with pytest.raises(ConfigurationError, match="must be True or False"):
+        memory.states.register_callback("user", lambda *_call: None, durable=True, name="m", ordered=ordered)

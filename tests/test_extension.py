@@ -15,7 +15,14 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import create_engine, inspect
 from werkzeug.exceptions import NotFound
 
-from flask_statemanager import ConfigurationError, StateManager, StateNotFound, StorageError, StorageUnavailable
+from flask_statemanager import (
+    ConfigurationError,
+    StateManager,
+    StateNotFound,
+    StateValidationError,
+    StorageError,
+    StorageUnavailable,
+)
 from flask_statemanager.backends.sql.dialects import dialect_of
 from flask_statemanager.config import Settings
 from flask_statemanager.globals import current_runtime
@@ -417,3 +424,51 @@ def test_types_are_listed(world: World) -> None:
     assert world.states.types == ["feature", "order", "session", "subscription", "transaction", "user"]
     with pytest.raises(StateNotFound):
         world.states.allowed_transitions("nobody")
+
+
+@pytest.mark.parametrize("key", ["STATEMANAGER_WORKER", "STATEMANAGER_DISPATCH"])
+def test_a_worker_beside_the_application_needs_a_database_that_both_can_open(
+    key: str, state_manager_reset: None
+) -> None:
+    app = Flask("shop")
+    app.config[key] = "embedded" if key.endswith("WORKER") else "celery"
+    app.config["STATEMANAGER_DATABASE_URI"] = "sqlite://"
+    with pytest.raises(ConfigurationError, match=r"in-memory SQLite, .*: use a database file or a server"):
+        StateManager(app)
+
+
+def test_celery_cannot_see_what_is_in_memory(state_manager_reset: None) -> None:
+    app = Flask("shop")
+    app.config.update(STATEMANAGER_DISPATCH="celery", STATEMANAGER_BACKEND="memory")
+    with pytest.raises(ConfigurationError, match="the memory backend"):
+        StateManager(app)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 257, "x", 1.5, True, None])
+def test_a_worker_has_a_sensible_number_of_threads(world: World, threads: Any) -> None:
+    with pytest.raises(StateValidationError, match="1 to 256"):
+        world.states.run_worker(threads=threads)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("CACHE_TTL", 10**400), ("CACHE_TTL", "72h"), ("WORKER_POLL", 1e-9), ("WORKER_LEASE", 0), ("WORKER_THREADS", 0)],
+)
+def test_an_unusable_number_is_refused_in_a_sentence(key: str, value: Any, state_manager_reset: None) -> None:
+    app = Flask("shop")
+    app.config[f"STATEMANAGER_{key}"] = value
+    with pytest.raises(ConfigurationError, match=rf"STATEMANAGER_{key}=.* is unusable: it must be a (whole )?number"):
+        StateManager(app)
+
+
+@pytest.mark.parametrize("status", [5, [[]], ["nonsense"], {"dead": 1}])
+def test_effects_are_listed_by_known_statuses(world: World, status: Any) -> None:
+    with pytest.raises(StateValidationError, match="known are pending"):
+        world.states.list_effects(status=status)
+
+
+def test_a_unit_of_work_is_a_function_and_its_session_one(world: World) -> None:
+    with pytest.raises(StateValidationError, match="a function without arguments"):
+        world.states.retry_conflicts(5)
+    with pytest.raises(StateValidationError, match=r"db\.session"):
+        world.states.retry_conflicts(lambda: None, session="x")

@@ -108,10 +108,52 @@ def test_another_request_under_the_same_key_is_refused(world: World, verb: str) 
     with pytest.raises(IdempotencyKeyReused, match="'k' belongs to another request") as refused:
         OTHERS[verb](states, idempotency_key="k")
     assert refused.value.key == "k"
-    for differently in ({"reason": "why"}, {"reason": "why not"}):
+    for differently in ({"reason": "why"}, {"source": "elsewhere"}):
         with pytest.raises(IdempotencyKeyReused):
             VERBS[verb](states, idempotency_key="k", **differently)
     assert footprint(world) == after
+
+
+def test_a_repeated_rollback_is_answered_although_the_old_versions_are_gone(world: World) -> None:
+    states, clock = world.states, world.clock
+    states.register_state("u1", "user", {"a": 1})
+    states.update_state("u1", {"a": 2}, "activate")
+    moment = clock.now()
+    clock.advance(60)
+    states.delete_state("u1")
+
+    def back(**more: Any) -> list[Any]:
+        return [
+            states.rollback_state("u1", 1, undelete=True, idempotency_key="k1", **more),
+            states.rollback_state("u1", at=moment, idempotency_key="k2", **more),
+        ]
+
+    answers = back()
+    assert [(state.version, state.data) for state in answers] == [(4, {"a": 1}), (5, {"a": 2})]
+    clock.advance(DAY)
+    states.delete_state("u1")
+    backend = world.runtime.backend
+    with backend.writing() as unit:
+        assert len(backend.forget_changes(unit, clock.now(), 100)) == 5
+    for wrong in (1, 4):
+        with pytest.raises(StateNotFound):
+            states.rollback_state("u1", wrong, undelete=True)
+    after = footprint(world)
+    assert back() == answers
+    with pytest.raises(IdempotencyKeyReused):
+        states.rollback_state("u1", 2, undelete=True, idempotency_key="k1")
+    assert footprint(world) == after
+
+
+def test_a_repeated_rollback_in_a_session_is_answered_although_the_old_version_is_gone(sql_world: World) -> None:
+    states, session = prepared(sql_world), sql_world.db.session
+    answer = states.rollback_state("u1", 1, session=session, idempotency_key="k")
+    session.commit()
+    sql_world.clock.advance(DAY)
+    backend = sql_world.runtime.backend
+    with backend.writing() as unit:
+        assert len(backend.forget_changes(unit, sql_world.clock.now(), 100)) == 2
+    assert states.rollback_state("u1", 1, session=session, idempotency_key="k") == answer
 
 
 def test_a_new_key_makes_a_new_request(world: World) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -204,6 +206,23 @@ def test_a_silent_connection_is_asked_whether_it_is_alive(engine: Engine, monkey
     ear = Ear()
     with Listener(engine, ear.wake):
         ear.wait_for(4)
+
+
+def test_a_process_with_more_than_a_thousand_descriptors_hears_too(
+    engine: Engine, notifier: Notifier, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Beyond 1024, which select() cannot take."""
+    with contextlib.ExitStack() as taken:
+        while not (number := os.open(os.devnull, os.O_RDONLY)) > 1100:
+            taken.callback(os.close, number)
+        taken.callback(os.close, number)
+        ear = Ear()
+        with Listener(engine, ear.wake) as listener:
+            ear.wait_for(1)
+            assert listener._line.connection.fileno() > 1024
+            notifier.wake()
+            ear.wait_for(2)
+    assert "Listening for new jobs fails" not in caplog.text
 
 
 def test_psycopg2_is_heard_too() -> None:

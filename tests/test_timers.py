@@ -101,6 +101,8 @@ def test_the_view_of_a_timer_has_every_key(world: World) -> None:
         "status": "pending",
         "due_at": "2026-01-01T12:01:00.000000Z",
         "data": None,
+        "metadata": None,
+        "name": None,
         "actor": "ann",
         "reason": "unpaid",
         "error": None,
@@ -111,10 +113,50 @@ def test_the_view_of_a_timer_has_every_key(world: World) -> None:
     assert world.states.list_timers() == [timer]
     with pytest.raises(AttributeError, match="has no 'moment'"):
         _ = timer.moment
-    with pytest.raises(JobNotFound, match="99999"):
+    with pytest.raises(JobNotFound) as missing:
         world.states.get_timer(99999)
+    assert str(missing.value) == (
+        "The timer 99999: there is none, or it has been forgotten since it ended; "
+        "list_timers(status=None) shows those there are."
+    )
     with pytest.raises(StateValidationError, match="timer_id"):
         world.states.get_timer(None)  # type: ignore[arg-type]
+
+
+def test_data_means_what_it_means_in_an_update(world: World) -> None:
+    states = world.states
+    given: dict[str, dict[str, Any]] = {
+        "bare": {"a": 2, "name": "Ann", "b": None},
+        "envelope": {"data": {"b": {"d": 2}, "c": None}, "metadata": {"m": 2}, "name": "Ann"},
+        "own": {"state_id": "own", "type": "USER", "data": {"a": 2}},
+        "metadata": {"metadata": {"m": None}},
+    }
+    for name, data in given.items():
+        for state_id in (name, f"{name}-now"):
+            states.register_state(state_id, "user", {"data": {"a": 1, "b": {"c": 1}}, "metadata": {"m": 1}})
+        states.schedule_transition(name, "suspend", after=60, data=data)
+        states.update_state(f"{name}-now", data | ({"state_id": "own-now"} if name == "own" else {}), "suspend")
+    timer = states.list_timers("envelope")[0]
+    assert (timer.data, timer.metadata, timer.name) == ({"b": {"d": 2}, "c": None}, {"m": 2}, "Ann")
+    world.clock.advance(60)
+    assert states.run_worker() == 4
+    for name in given:
+        later, now = states.get_state(name), states.get_state(f"{name}-now")
+        assert later is not None
+        assert now is not None
+        assert (later.data, later.metadata, later.status) == (now.data, now.metadata, "suspended")
+        assert later.name == now.name.removesuffix("-now")
+
+
+@pytest.mark.parametrize("envelope", [{"state_id": "u2", "data": {}}, {"type": "session", "metadata": {}}], ids=str)
+def test_an_envelope_of_another_state_is_refused_when_the_timer_is_set(memory: World, envelope: dict[str, Any]) -> None:
+    memory.states.register_state("u1", "user")
+    with pytest.raises(StateValidationError, match="make them agree") as at_once:
+        memory.states.update_state("u1", envelope, "suspend")
+    with pytest.raises(StateValidationError) as later:
+        memory.states.schedule_transition("u1", "suspend", after=5, data=envelope)
+    assert later.value.errors == at_once.value.errors
+    assert memory.states.list_timers(status=None) == []
 
 
 def test_a_moment_in_the_past_means_at_once(world: World) -> None:
@@ -373,7 +415,12 @@ def test_timers_are_cancelled_by_key_by_transition_or_all(world: World) -> None:
     assert [t.key for t in states.list_timers("u1")] == ["b"]
     assert states.cancel_scheduled("u1") == 1
     assert states.cancel_scheduled("u1") == states.cancel_scheduled("u9") == 0
-    cancelled = states.list_timers("u1", status="cancelled")
+    states.schedule_transition("u1", "suspend", after=60, key="e")
+    assert states.cancel_scheduled("u1", actor="ann", source="billing", reason="paid") == 1
+    assert states.list_timers("u1", status="cancelled")[-1].error == "cancelled by ann (billing): paid"
+    with pytest.raises(StateValidationError, match="source"):
+        states.cancel_scheduled("u1", source=5)  # type: ignore[arg-type]
+    cancelled = states.list_timers("u1", status="cancelled")[:-1]
     assert (len(cancelled), cancelled[0].error) == (4, "cancelled by ann: paid")
     world.clock.advance(60)
     assert states.run_worker() == 1
@@ -498,6 +545,8 @@ LATER = START + timedelta(hours=1)
         ({"after": timedelta(days=3651)}, "after"),
         ({"after": 1, "data": [1]}, "data"),
         ({"after": 1, "data": {"a": float("nan")}}, "data"),
+        ({"after": 1, "data": {"data": {}, "metadata": [1]}}, "metadata"),
+        ({"after": 1, "data": {"data": {}, "name": 5}}, "name"),
         ({"after": 1, "key": ""}, "key"),
         ({"after": 1, "key": "a:b"}, "key"),
         ({"after": 1, "key": "x" * 256}, "key"),

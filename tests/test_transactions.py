@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,15 +14,19 @@ from sqlalchemy import create_engine, event, text
 from sqlalchemy.orm import Session
 
 from flask_statemanager import (
+    BulkInterrupted,
     ConfigurationError,
     IdempotencyKeyReused,
+    Machine,
     StateConflict,
     StateExists,
     StateManager,
+    StateManagerError,
     StateNotFound,
     StateValidationError,
     StorageError,
     StorageTimeout,
+    Transition,
     TransitionNotAllowed,
 )
 from flask_statemanager.testing.capture import Captured
@@ -569,3 +573,129 @@ def test_a_thread_never_waits_for_its_own_session_that_another_manager_has_writt
                 second.update_state("u2", {"b": 1}, idempotency_key="k")
             session.commit()
             assert second.update_state("u1", {"b": 1}).data == {"a": 1, "b": 1}
+
+
+ITSELF = "Commit the session first, or join it with session="
+HELD: dict[str, tuple[Callable[[StateManager, Any], Any], Callable[[StateManager], Any]]] = {
+    "a refusal in a batch": (
+        lambda states, session: states.transition_many(["a", "b"], "revive", session=session),
+        lambda states: states.update_state("b", {"n": 1}),
+    ),
+    "a refusal in a batch with data": (
+        lambda states, session: states.transition_many(["a", "b"], "revive", {"n": 1}, session=session),
+        lambda states: states.update_state("b", {"n": 1}),
+    ),
+    "a move": (
+        lambda states, session: states.transition_many(["a", "b"], "suspend", session=session),
+        lambda states: states.update_state("a", {"n": 1}),
+    ),
+    "a batch that waits": (
+        lambda states, session: states.update_state("b", session=session),
+        lambda states: states.transition_many(["a", "b"], "suspend", {"n": 1}),
+    ),
+    "a refusal": (
+        lambda states, session: refuse(lambda: states.update_state("a", transition="revive", session=session)),
+        lambda states: states.delete_state("a"),
+    ),
+    "a creation": (
+        lambda states, session: states.register_state("c", "account", session=session),
+        lambda states: states.register_state("c", "account"),
+    ),
+    "a timer that is replaced": (
+        lambda states, session: states.schedule_transition("a", "suspend", after=100, key="k", session=session),
+        lambda states: states.schedule_transition("a", "suspend", after=200, key="k"),
+    ),
+    "a timer that is cancelled": (
+        lambda states, session: states.cancel_scheduled("b", session=session),
+        lambda states: states.cancel_scheduled("b"),
+    ),
+    "a timer that is replaced once it was cancelled": (
+        lambda states, session: states.cancel_scheduled("b", session=session),
+        lambda states: states.schedule_transition("b", "suspend", after=200, key="k"),
+    ),
+    "a timer that is cancelled once it was replaced": (
+        lambda states, session: states.schedule_transition("b", "suspend", after=100, key="k", session=session),
+        lambda states: states.cancel_scheduled("b"),
+    ),
+}
+
+
+def refuse(act: Callable[[], Any]) -> None:
+    with pytest.raises(TransitionNotAllowed):
+        act()
+
+
+@pytest.fixture
+def impatient(postgres_url: str) -> Iterator[World]:
+    """Two states, one of which has a timer, on a database where a wait for itself would end.
+
+    PostgreSQL only: SQLite's file is locked as a whole, which the driver's timeout ends.
+    """
+    options = {"connect_args": {"options": "-c lock_timeout=20s"}}
+    for world in entered(build("postgresql", postgres_url, SQLALCHEMY_ENGINE_OPTIONS=options)):
+        machine = Machine(
+            initial="open",
+            transitions=[Transition("suspend", ["open"], "suspended"), Transition("revive", ["suspended"], "open")],
+        )
+        world.states.define("account", machine)
+        for name in "ab":
+            world.states.register_state(name, "account")
+        world.states.schedule_transition("b", "suspend", after=50, key="k")
+        yield world
+
+
+@pytest.mark.parametrize("what", HELD)
+def test_a_thread_never_waits_for_what_its_own_session_has_locked(impatient: World, what: str) -> None:
+    states, session = impatient.states, impatient.db.session
+    joined, own = HELD[what]
+    joined(states, session)
+    with pytest.raises(StateManagerError) as raised:
+        own(states)
+    told = raised.value.__cause__ if isinstance(raised.value, BulkInterrupted) else raised.value
+    assert ITSELF in str(told)
+    session.rollback()
+    own(states)
+
+
+def test_what_the_session_has_not_locked_is_free(impatient: World) -> None:
+    states, session = impatient.states, impatient.db.session
+    states.update_state("a", {"n": 1}, session=session)
+    states.schedule_transition("a", "suspend", after=1, key="k", session=session)
+    states.cancel_scheduled("nobody", session=session)
+    states.transition_many(["nobody"], "suspend", session=session)
+    assert states.update_state("b", {"n": 1}).version == 2
+    assert states.cancel_scheduled("b") == 1
+    assert states.register_state("nobody", "account").version == 1
+    session.commit()
+
+
+def test_locks_stay_with_a_released_savepoint_and_go_with_one_that_is_rolled_back(impatient: World) -> None:
+    states, session = impatient.states, impatient.db.session
+    states.update_state("b", session=session)
+    with session.begin_nested():
+        refuse(lambda: states.update_state("a", transition="revive", session=session))
+    with pytest.raises(StorageError, match=ITSELF):
+        states.update_state("a")
+    session.rollback()
+    states.update_state("b", session=session)
+    savepoint = session.begin_nested()
+    for name in "ab":
+        refuse(lambda name=name: states.update_state(name, transition="revive", session=session))
+    savepoint.rollback()
+    assert states.update_state("a").version == 2
+    with pytest.raises(StorageError, match=ITSELF):
+        states.update_state("b")
+    session.commit()
+    assert states.update_state("b").version == 3
+
+
+def test_what_a_refused_verb_has_locked_goes_with_the_verbs_own_savepoint(impatient: World) -> None:
+    states, session = impatient.states, impatient.db.session
+    states.update_state("b", session=session)
+    for name in "ab":
+        asked = {"transition": "revive", "idempotency_key": name, "session": session}
+        refuse(lambda name=name, asked=asked: states.update_state(name, **asked))
+    assert states.update_state("a", {"n": 1}, idempotency_key="a").version == 2
+    with pytest.raises(StorageError, match=ITSELF):
+        states.update_state("b")
+    session.rollback()

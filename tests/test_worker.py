@@ -31,9 +31,11 @@ from flask_statemanager.core.waking import Alarm, Coalesced, PerProcess
 from flask_statemanager.effects.chores import Chore
 from flask_statemanager.effects.embedded import AppContext, EmbeddedWorker
 from flask_statemanager.effects.queue import JobQueue, worker_name
+from flask_statemanager.effects.recording import recorded
 from flask_statemanager.effects.worker import Context, Worker
-from flask_statemanager.errors import StorageUnavailable
+from flask_statemanager.errors import StateConflict, StorageUnavailable
 from flask_statemanager.testing.clock import FakeClock
+from tests.worlds import World
 
 PATIENCE = 30.0
 
@@ -255,6 +257,29 @@ def test_once_does_every_chore_and_a_burst_those_that_are_due(memory: Desk) -> N
     assert done == ["sweep", "sweep"]
 
 
+def test_a_long_chore_and_the_jobs_take_turns_and_a_stopped_worker_does_not_end_the_chore(memory: Desk) -> None:
+    pieces: list[int] = []
+    when_done: list[int] = []
+
+    def chore() -> bool:
+        pieces.append(1)
+        memory.put(f"s{len(pieces)}")
+        return len(pieces) < 5
+
+    memory.work = lambda job: when_done.append(len(pieces))
+    memory.worker(chores=[Chore("sweep", 3600, chore)]).run_burst()
+    assert (len(pieces), when_done) == (5, [1, 2, 3, 4, 5])
+    pieces.clear()
+    memory.worker(chores=[Chore("sweep", 3600, chore)]).run_once()
+    assert len(pieces) == 5
+    endless = memory.worker(chores=[Chore("sweep", 3600, lambda: not pieces.append(1))], poll=PATIENCE * 10)
+    with at_work(endless):
+        until(lambda: len(pieces) > 50)
+        memory.put("a")
+        until(lambda: memory.did[-1] == "a:1")
+    assert memory.worker(chores=[Chore("sweep", 3600, lambda: True)]).run_burst(within=0.05) is None
+
+
 def test_threads_work_at_the_same_time(memory: Desk) -> None:
     together = threading.Barrier(3)
     memory.work = lambda job: together.wait(PATIENCE)
@@ -407,6 +432,34 @@ def test_a_storage_that_is_away_is_waited_for_and_logged_once(memory: Desk, capl
     assert caplog.text.count("works again") == 1
 
 
+def test_no_error_ends_a_worker_and_each_is_logged_once_with_its_traceback(
+    real: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("claim", "renew", "beat"):
+        failing(real, name, [RuntimeError(f"no {name}")] * 3)
+    tried: list[int] = []
+    real.work = lambda job: until(lambda: caplog.text.count("works again") == 2)
+    real.put("a")
+    with at_work(real.worker(poll=0.05, chores=[Chore("count", 0.05, lambda: tried.append(1))])) as thread:
+        until(lambda: real.did == ["a:1"])
+        assert thread.is_alive()
+    assert real.saved == [True]
+    assert [caplog.text.count(f"RuntimeError: no {name}") for name in ("claim", "beat")] == [1, 1]
+    assert caplog.text.count("Traceback") == 2
+
+
+def failing(desk: Desk, name: str, errors: list[Exception]) -> None:
+    """Have a method of a desk's backend raise these errors first."""
+    method = getattr(desk.backend, name)
+
+    def fail(*given: Any, **named: Any) -> Any:
+        if errors:
+            raise errors.pop()
+        return method(*given, **named)
+
+    setattr(desk.backend, name, fail)
+
+
 def test_once_and_a_burst_raise_when_the_storage_is_away(memory: Desk) -> None:
     def failing(*given: Any, **named: Any) -> Any:
         raise StorageUnavailable("nobody there")
@@ -504,7 +557,7 @@ def test_a_timeout_that_cannot_be_recorded_leaves_the_job_to_its_lease(
 
 def test_a_worker_that_cannot_look_after_its_leases_gives_up(real: Desk, caplog: pytest.LogCaptureFixture) -> None:
     def broken(*given: Any) -> None:
-        raise RuntimeError("boom")
+        raise SystemExit("boom")
 
     worker = real.worker()
     with at_work(worker) as thread:
@@ -516,6 +569,255 @@ def test_a_worker_that_cannot_look_after_its_leases_gives_up(real: Desk, caplog:
     assert worker.exit_code == 70
     assert real.did == ["a:1"]
     assert "cannot look after its leases" in caplog.text
+
+
+def test_a_worker_ends_although_its_keeper_hangs(memory: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flask_statemanager.effects.worker._JOIN", 0.1)
+    hanging, release = threading.Event(), threading.Event()
+
+    def hang(job: Job) -> None:
+        hanging.set()
+        release.wait(PATIENCE)
+
+    memory.work = lambda job: release.wait(PATIENCE)
+    memory.put("a")
+    memory.put("b")
+    worker = Worker(memory.queue, memory.perform, threads=2, timeout_of=lambda job: 0.05, timed_out=hang)
+    try:
+        with at_work(worker):
+            assert hanging.wait(PATIENCE)
+    finally:
+        release.set()
+
+
+def test_an_attempt_counts_from_its_beginning(memory: Desk) -> None:
+    release = threading.Event()
+    memory.work = lambda job: release.wait(PATIENCE)
+    memory.put("a")
+    worker = memory.worker(timeout=0.05)
+    worker.run_burst()
+    assert (worker.done, memory.did) == (1, [])
+    release.set()
+
+
+# -- recording what was done ---------------------------------------------------------------------------------------
+
+
+def recording(desk: Desk) -> Callable[[Job], None]:
+    """Return what does a job and records it as the effects do."""
+
+    def perform(job: Job) -> None:
+        desk.did.append(f"{job.key.name}:{job.version}")
+
+        def save() -> bool:
+            with desk.backend.writing() as unit:
+                stored: bool = desk.backend.save(unit, job.ended(DONE, desk.clock.now()))
+                return stored
+
+        desk.saved.append(recorded(save))
+
+    return perform
+
+
+def test_what_is_done_is_not_done_again_because_the_storage_was_away(
+    real: Desk, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor because that took longer than its timeout, which is one for the work."""
+    monkeypatch.setattr("flask_statemanager.effects.recording._LONGEST_PAUSE", 0.2)
+    real.queue.lease = 5.0
+    failing(real, "save", [StorageUnavailable("nobody there")] * 4)
+    real.put("a")
+    real.worker(perform=recording(real), timeout=0.1).run_burst()
+    assert (real.did, real.saved, real.late) == (["a:1"], [True], [])
+    assert (real.jobs()["a"].status, real.jobs()["a"].attempts) == (DONE, 1)
+    assert caplog.text.count("Recording how states:a:1:mail ended fails (nobody there)") == 1
+    assert caplog.text.count("Recording how states:a:1:mail ended works again") == 1
+
+
+def test_a_result_that_is_refused_while_all_else_works_is_given_up(
+    real: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    failing(real, "save", [StorageUnavailable("too odd")] * 999)
+    real.put("a")
+    real.worker(perform=recording(real)).run_burst(within=0.1)
+    assert (real.did, real.saved) == (["a:1"], [])
+    assert real.jobs()["a"].status == PENDING
+    assert "left to the end of its lease" in caplog.text
+
+
+def test_a_worker_that_is_stopped_does_not_wait_for_the_storage_for_long(
+    memory: Desk, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flask_statemanager.effects.recording._LAST", 0.0)
+    failing(memory, "save", [StorageUnavailable("nobody there")] * 999)
+    memory.put("a")
+    with at_work(memory.worker(perform=recording(memory))):
+        until(lambda: "nobody there" in caplog.text)
+    assert (memory.did, memory.saved, memory.jobs()["a"].status) == (["a:1"], [], PENDING)
+
+
+def test_a_lost_race_is_run_again_everywhere_and_an_outage_only_in_a_worker() -> None:
+    errors = [StateConflict("The record", None, None)]
+
+    def save() -> bool:
+        if errors:
+            raise errors.pop()
+        return True
+
+    assert recorded(save)
+    errors.append(StorageUnavailable("nobody there"))
+    with pytest.raises(StorageUnavailable):
+        recorded(save)
+
+
+def test_lost_races_of_the_queue_are_run_again(memory: Desk) -> None:
+    for name in ("claim", "beat"):
+        failing(memory, name, [StateConflict("The record", None, None)] * 2)
+    memory.put("a")
+    memory.worker().run_once()
+    assert memory.did == ["a:1"]
+
+
+def test_a_worker_does_not_claim_what_it_holds_although_the_lease_has_run_out(real: Desk) -> None:
+    renew, claim = real.backend.renew, real.backend.claim
+    claims: list[float] = []
+
+    def only_with_a_claim(*given: Any) -> None:
+        if threading.current_thread().name == "statemanager-keeper":
+            raise StorageUnavailable("nobody there")
+        renew(*given)
+
+    def counted(*given: Any, **named: Any) -> Any:
+        claims.append(time.monotonic())
+        return claim(*given, **named)
+
+    real.backend.renew, real.backend.claim = only_with_a_claim, counted
+    real.work = lambda job: until(lambda: claims[-1] - claims[0] > 3 * real.queue.lease)
+    real.put("a")
+    with at_work(real.worker(threads=2, poll=0.05)):
+        until(lambda: real.did == ["a:1"])
+    assert (real.saved, real.jobs()["a"].attempts) == ([True], 1)
+
+
+# -- rows that somebody has locked ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def postgres(postgres_url: str) -> Iterator[Desk]:
+    """On PostgreSQL and in real time, with a lease of half a second."""
+    backend = SqlBackend(make_engine(postgres_url), declare(MetaData()), owned=True)
+    backend.create_tables()
+    yield Desk(backend, SystemClock(), lease=0.5)
+    backend.close()
+
+
+def promptly(act: Callable[[], Any]) -> Any:
+    """Do something that must not wait, and return what it returned."""
+    answers: list[Any] = []
+    thread = threading.Thread(target=lambda: answers.append(act()), daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    return answers[0]
+
+
+def test_a_locked_job_is_passed_over_and_not_waited_for(postgres: Desk) -> None:
+    backend, far = postgres.backend, postgres.clock.now() + timedelta(days=1)
+    for name in "ab":
+        postgres.put(name)
+    jobs = postgres.queue.claim(2)
+    [locked] = [job for job in jobs if job.key.name == "a"]
+
+    def renew() -> None:
+        with backend.writing() as unit:
+            backend.renew(unit, jobs, far)
+
+    def save() -> bool:
+        with backend.writing() as unit:
+            return bool(backend.save(unit, locked.ended(DONE, far), wait=False))
+
+    with backend.writing() as unit:
+        backend.jobs(unit, JobQuery(id=locked.id), lock=True)
+        promptly(renew)
+        assert not promptly(save)
+    found = postgres.jobs()
+    assert (found["a"].due_at, found["b"].due_at) == (locked.due_at, far)
+    assert promptly(save)
+    assert postgres.jobs()["a"].status == DONE
+
+
+def test_a_job_that_locks_its_row_costs_others_neither_their_leases_nor_the_sign_of_life(postgres: Desk) -> None:
+    backend, renewed, locked = postgres.backend, threading.Semaphore(0), threading.Event()
+    renew = backend.renew
+
+    def counted(*given: Any) -> None:
+        renew(*given)
+        if locked.is_set():
+            renewed.release()
+
+    def hold(job: Job) -> None:
+        locked.wait(PATIENCE)
+        for _ in range(6):  # a third of the lease each
+            assert renewed.acquire(timeout=PATIENCE)
+        stolen.extend(other.claim(5))
+        beats.append(postgres.last_beat())
+        release.set()
+
+    def perform(job: Job) -> None:
+        if job.key.name == "other":
+            hold(job)
+            postgres.perform(job)
+            return
+        with backend.writing() as unit:
+            assert backend.save(unit, job.ended(DONE, postgres.clock.now()))
+            locked.set()
+            assert release.wait(PATIENCE)
+
+    release, stolen, beats = threading.Event(), list[Job](), list[Any]()
+    backend.renew = counted
+    other = JobQueue(backend, backend, postgres.clock, 30.0, worker_name())
+    postgres.put("slow")
+    postgres.put("other")
+    started = postgres.clock.now()
+    postgres.worker(perform=perform, threads=2).run_burst()
+    assert (stolen, postgres.saved) == ([], [True])
+    assert beats[0] > started + timedelta(seconds=postgres.queue.lease)
+    assert {job.status for job in postgres.jobs().values()} == {DONE}
+
+
+def test_an_effect_whose_row_is_locked_does_not_hold_up_whoever_notes_its_timeout(postgres_world: World) -> None:
+    states, backend = postgres_world.states, postgres_world.runtime.backend
+    states.register_callback("user", lambda *call: None, durable=True, name="mail")
+    states.register_state("u1", "user")
+    with backend.writing() as unit:
+        [job] = backend.jobs(unit, JobQuery(), lock=True)
+        promptly(lambda: postgres_world.runtime.workshop.effects.timed_out(job))
+    assert states.get_effect(job.id).status == PENDING
+    assert states.get_effect(job.id).error is None
+
+
+def test_a_worker_ends_although_the_hook_of_a_timer_does_not(
+    postgres_world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("flask_statemanager.lifecycle.timers.TIMEOUT", 0.2)
+    entered, release = threading.Event(), threading.Event()
+
+    def hang(_state_id: str, _old: Any, _new: Any, transition: str) -> None:
+        if transition == "suspend":
+            entered.set()
+            assert release.wait(PATIENCE)
+
+    states = postgres_world.states
+    states.register_callback("user", hang, when="before")
+    states.register_state("u1", "user")
+    states.schedule_transition("u1", "suspend", after=0)
+    worker = postgres_world.runtime.workshop.make_worker(threads=1)
+    with at_work(worker):
+        assert entered.wait(PATIENCE)
+    assert "takes longer than its timeout" in caplog.text
+    release.set()
+    # Nobody else could have had it, and what it has done in the end is one with its record.
+    until(lambda: states.get_state("u1").status == "suspended")
 
 
 STOPPED = """
@@ -641,16 +943,45 @@ def test_an_embedded_worker_that_holds_a_job_is_waited_for_with_patience(memory:
     assert memory.saved == [True]
 
 
-def test_an_embedded_worker_that_breaks_is_logged(memory: Desk, caplog: pytest.LogCaptureFixture) -> None:
-    def broken(*given: Any, **named: Any) -> Any:
-        raise RuntimeError("boom")
+def test_an_embedded_worker_that_dies_is_logged_and_started_anew_after_a_while(
+    memory: Desk, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def deaf() -> Iterator[None]:
+        if len(made) == 1:
+            raise RuntimeError("boom")
+        yield
 
-    memory.backend.claim = broken
-    app = Flask("shop")
-    worker = embedded(memory)
+    def make(context: Context) -> Worker:
+        made.append(memory.worker(context=context, listening=deaf))
+        return made[-1]
+
+    made: list[Worker] = []
+    app, worker = Flask("shop"), EmbeddedWorker(make)
     worker.ensure(app)
     until(lambda: not worker.running)
-    assert "The embedded worker has ended" in caplog.text
+    assert "The embedded worker has died" in caplog.text
+    worker.ensure(app)
+    assert len(made) == 1
+    monkeypatch.setattr("flask_statemanager.effects.embedded.AGAIN", 0.0)
+    worker.ensure(app)
+    assert (worker.running, len(made)) == (True, 2)
+    assert worker.stop()
+    worker.ensure(app)
+    assert not worker.running
+
+
+def test_an_embedded_worker_that_has_given_up_is_not_started_anew(
+    memory: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flask_statemanager.effects.embedded.AGAIN", 0.0)
+    made: list[Worker] = []
+    app, worker = Flask("shop"), embedded(memory, made)
+    worker.ensure(app)
+    made[0].stop()
+    until(lambda: not worker.running)
+    worker.ensure(app)
+    assert len(made) == 1
 
 
 SCRIPT = """

@@ -76,11 +76,12 @@ class MemoryOutbox(Enqueues):
             if stored is not None and stored.fence == job.fence:
                 self._write(unit, replace(stored, due_at=until))
 
-    def save(self, unit: MemoryUnit, job: Job) -> bool:
+    def save(self, unit: MemoryUnit, job: Job, *, wait: bool = True) -> bool:
         """Write what may change of a job, if nobody else has.
 
         :param unit: an open writing unit.
         :param job: the job, with the fence that it was read with.
+        :param wait: without effect here: a writing unit has the whole backend to itself.
         :returns: whether it was written.
         """
         stored = self._jobs.get(job.id)

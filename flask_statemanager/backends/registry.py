@@ -8,6 +8,7 @@ from typing import Any
 
 from flask import Flask
 from sqlalchemy import MetaData
+from sqlalchemy.pool import QueuePool
 
 from ..config import Settings
 from ..core.ports import Backend
@@ -18,7 +19,15 @@ from .sql.flask_binding import ORDER, bind
 from .sql.notify import Listener, Notifier, speaks
 from .sql.tables import declare
 
-__all__ = ["ORDER", "Notifier", "backend_of_app", "backend_of_manager", "listening_to", "notifier_of"]
+__all__ = [
+    "ORDER",
+    "Notifier",
+    "backend_of_app",
+    "backend_of_manager",
+    "connections_of",
+    "listening_to",
+    "notifier_of",
+]
 
 
 def backend_of_app(app: Flask, settings: Settings, db: Any) -> Backend:
@@ -69,3 +78,18 @@ def listening_to(backend: Backend, wake: Callable[[], None]) -> Callable[[], Abs
         return nullcontext
     engine, schema = backend.engine, backend.tables.outbox.schema
     return lambda: Listener(engine, wake, schema)
+
+
+def connections_of(backend: Backend) -> int | None:
+    """Return how many connections a backend may have open at once, or None where that has no bound or is not known.
+
+    :param backend: where the jobs are.
+    """
+    if not isinstance(backend, SqlBackend):
+        return None
+    pool = backend.engine.pool
+    if not isinstance(pool, QueuePool):
+        return None
+    # SQLAlchemy offers no public name for it. Both numbers have one that stands for no bound: 0 and -1.
+    size, overflow = pool.size(), getattr(pool, "_max_overflow", -1)
+    return None if size == 0 or overflow < 0 else size + overflow

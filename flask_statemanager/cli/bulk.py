@@ -10,14 +10,16 @@ from typing import Any
 
 import click
 
+from ..errors import StateValidationError
 from ..globals import current_runtime
-from ..lifecycle.bulk_run import BulkResult, Progress, Refusal
-from .tables import Column, say, table
+from ..lifecycle.bulk_run import BulkResult, Progress
+from .effects import counted, with_errors
+from .tables import Column, printable, say
 
 SHOWN = 20
 """How many refusals are printed."""
 
-_REFUSED = (Column("REFUSED", firm=True), Column("WHY"))
+_REFUSED = (Column("REFUSED"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,9 @@ def move_found(found: Found, transition: str, data: dict[str, Any] | None, *, re
     :param reason: why.
     :param yes: do not ask.
     :raises click.Abort: when the answer is no.
+    :raises click.UsageError: when no type in question has the transition.
     """
+    _check_transition(transition, found.state_type)
     lifecycle = current_runtime.lifecycle
     states = lifecycle.search_states(found.state_type, found.filters, status=found.status or None)
     if not yes:
@@ -73,19 +77,30 @@ def _progress() -> Iterator[Progress | None]:
         yield move
 
 
+def _check_transition(transition: str, state_type: str | None) -> None:
+    """Refuse at once what every state would refuse."""
+    declared = current_runtime.declarations.definitions
+    machines = [each.machine for each in ([declared.get(state_type)] if state_type else declared.types.values())]
+    for machine in machines:
+        try:
+            return machine.check_transition(transition)
+        except StateValidationError:
+            continue
+    known = ", ".join(sorted({name for machine in machines for _, name, _ in machine.edges()}))
+    whose = f"The type '{state_type}' has no" if state_type else "No type has a"
+    raise click.UsageError(printable(f"{whose} transition '{transition}'; known are {known}."))
+
+
 def _tell(result: BulkResult) -> None:
     """Say what was done, and end with exit code 1 when something was refused."""
     say(f"Moved {_counted(result.done)}.")
     if result.ok:
         return
-    say("")
-    say(table(_REFUSED, [_row(refusal) for refusal in result.refused[:SHOWN]]))
+    shown = result.refused[:SHOWN]
+    errors = [{"error": str(refusal.error) or type(refusal.error).__name__} for refusal in shown]
+    say(f"\n{with_errors(_REFUSED, [(refusal.state_id,) for refusal in shown], errors)}")
     say(f"\n{_counted(len(result.refused))} refused{_left(len(result.refused))}.")
     click.get_current_context().exit(1)
-
-
-def _row(refusal: Refusal) -> tuple[object, ...]:
-    return refusal.state_id, str(refusal.error) or type(refusal.error).__name__
 
 
 def _left(number: int) -> str:
@@ -93,4 +108,4 @@ def _left(number: int) -> str:
 
 
 def _counted(number: int) -> str:
-    return f"{number:,} state{'' if number == 1 else 's'}"
+    return counted(number, "state")

@@ -58,7 +58,7 @@ def list_timers(*, state_id: str | None, status: tuple[str, ...], limit: int, af
 def cancel(*, state_id: str, key: str | None, transition: str | None, reason: str | None, yes: bool) -> None:
     """Cancel timers of the state ID that have not fired.
 
-    The deadlines of its status stay, unless they are dead.
+    Deadlines stay, except for dead ones and those that its type no longer declares.
 
     \f
 

@@ -13,7 +13,7 @@ from .idempotency import Request
 from .many import Move, Way
 from .powers import MultiKey
 from .record import Change, Key, Origin, Record
-from .scope import entered
+from .scope import entered, unit_around
 from .step import Decide
 
 
@@ -23,7 +23,8 @@ class Row:
 
     :param name: the record's name; no two rows of a batch have the same.
     :param decide: the decision.
-    :param once: answer from memory where this request has been answered before, else remember the answer.
+    :param once: answer from memory where this request has been answered before, else remember the answer. Only one and
+        the same row may ever ask by it.
     """
 
     name: str
@@ -48,7 +49,22 @@ class Done:
 Answer = Done | Exception
 """What came of a row, or why it was refused."""
 
-_REFUSED = "refused"
+Answers = dict[str, Answer]
+"""What came of each row of a batch, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a repeatable call is remembered by, in the transaction of its first change.
+
+    A call that has changed nothing so far leaves its key free, as a refused write of one record does.
+
+    :param request: the call.
+    :param outcome: what a repetition has to know.
+    """
+
+    request: Request
+    outcome: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,29 +95,67 @@ class Batch:
         self.bucket = bucket
         self.many: MultiKey = bucket.backend
 
+    def joins(self, session: Any = None) -> bool:
+        """Tell whether somebody else ends the transaction that a write happens in.
+
+        :param session: the application's session, or None.
+        """
+        return session is not None or unit_around(self.bucket.backend) is not None
+
+    def known(self, request: Request, session: Any = None) -> str | None:
+        """Return what is remembered of a call, or None; whoever is about to remember it is waited for.
+
+        :param request: the call.
+        :param session: look inside this session's transaction.
+        :raises ConfigurationError: when the backend cannot remember outcomes, or cannot join a session.
+        :raises IdempotencyKeyReused: when the key belongs to another call.
+        :raises StateConflict: when racers won every attempt.
+        :raises StorageError: when the storage fails.
+        """
+        return self.bucket.within(lambda unit: self._known(unit, request), session, undone=True)
+
     def write(
-        self, rows: Sequence[Row], *, origin: Origin, shortcut: Shortcut | None = None, session: Any = None
-    ) -> dict[str, Answer]:
+        self,
+        rows: Sequence[Row],
+        *,
+        origin: Origin,
+        shortcut: Shortcut | None = None,
+        claim: Claim | None = None,
+        session: Any = None,
+    ) -> Answers | None:
         """Write the rows that are not refused, all in one transaction.
 
         :param rows: each with its decision, at most some thousands.
         :param origin: who asks.
         :param shortcut: moves what it fits, before anything is loaded; it must come to what the decisions come to.
+        :param claim: remember the call by this, if anything is changed.
         :param session: write inside this session's transaction instead of one of its own, which is tried again when it
             loses a race.
-        :returns: an answer for each name, a refusal being the error that a write of this record alone would raise.
+        :returns: an answer for each name, a refusal being the error that a write of this record alone would raise. None
+            when the same call was remembered meanwhile, by somebody else; nothing is written then.
+        :raises ConfigurationError: when the backend cannot do what is needed, or cannot join a session.
+        :raises IdempotencyKeyReused: when the key of the claim belongs to another call; nothing is written then.
         :raises StateConflict: when racers won every attempt; nothing is written then.
         :raises StorageError: when the storage fails; nothing is written then.
         """
         self.bucket.publisher.check_cascade()
-        return self.bucket.within(lambda unit: self._perform(unit, rows, origin, shortcut), session, undone=True)
 
-    def _perform(self, unit: Any, rows: Sequence[Row], origin: Origin, shortcut: Shortcut | None) -> dict[str, Answer]:
+        def perform(unit: Any) -> Answers | None:
+            if claim is not None and self._known(unit, claim.request) is not None:
+                return None
+            answers = self._perform(unit, rows, origin, shortcut)
+            if claim is not None and any(isinstance(answer, Done) for answer in answers.values()):
+                self.bucket.remembering().remember(unit, claim.request, claim.outcome)
+            return answers
+
+        return self.bucket.within(perform, session, undone=True)
+
+    def _perform(self, unit: Any, rows: Sequence[Row], origin: Origin, shortcut: Shortcut | None) -> Answers:
         now = self.bucket.clock.now()
         answers = self._recalled(unit, rows, now)
         left = [row for row in rows if row.name not in answers]
         hooked = self.bucket.hooked()
-        written: dict[str, Answer] = {}
+        written: Answers = {}
         if shortcut is not None and not hooked:
             written |= self._moved(unit, left, origin, shortcut, now)
             left = [row for row in left if row.name not in written]
@@ -111,32 +165,35 @@ class Batch:
 
     # -- idempotency -----------------------------------------------------------------------------------------------
 
-    def _recalled(self, unit: Any, rows: Sequence[Row], now: datetime) -> dict[str, Answer]:
-        """Answer what has been done before, in the order of the names, so that two batches cannot deadlock."""
-        answers: dict[str, Answer] = {}
-        for row in sorted((row for row in rows if row.once is not None), key=lambda row: row.name):
-            assert row.once is not None
-            found = self.bucket.remembering().recall(unit, row.once, now)
-            if found is not None and found.fingerprint != row.once.fingerprint:
-                answers[row.name] = IdempotencyKeyReused(row.once.key, row.once.verb)
-            elif found is not None and found.outcome != _REFUSED:
-                version, name = found.outcome.split(" ", 1)
-                answers[row.name] = Done(name, int(version), repeated=True)
+    def _known(self, unit: Any, request: Request) -> str | None:
+        found = self.bucket.remembering().recall(unit, request, self.bucket.clock.now())
+        if found is None:
+            return None
+        if found.fingerprint != request.fingerprint:
+            raise IdempotencyKeyReused(request.key, request.verb)
+        return found.outcome
+
+    def _recalled(self, unit: Any, rows: Sequence[Row], now: datetime) -> Answers:
+        """Answer what has been done before, in the order of the keys, so that two batches cannot deadlock."""
+        answers: Answers = {}
+        asked = [(row.once, row.name) for row in rows if row.once is not None]
+        for once, name in sorted(asked, key=lambda pair: pair[0].key):
+            found = self.bucket.remembering().recall(unit, once, now)
+            if found is not None:
+                version, first = found.outcome.split(" ", 1)
+                answers[name] = Done(first, int(version), repeated=True)
         return answers
 
     def _remember(self, unit: Any, rows: Sequence[Row], written: dict[str, Answer]) -> None:
-        """Remember what came of each row; one that was refused is decided anew the next time."""
+        """Remember what came of each row, but no refusal: it is decided anew the next time."""
         for row in rows:
             answer = written.get(row.name)
-            if row.once is not None and answer is not None:
-                outcome = f"{answer.version} {answer.name}" if isinstance(answer, Done) else _REFUSED
-                self.bucket.remembering().remember(unit, row.once, outcome)
+            if row.once is not None and isinstance(answer, Done):
+                self.bucket.remembering().remember(unit, row.once, f"{answer.version} {answer.name}")
 
     # -- the three ways to write -----------------------------------------------------------------------------------
 
-    def _moved(
-        self, unit: Any, rows: Sequence[Row], origin: Origin, shortcut: Shortcut, now: datetime
-    ) -> dict[str, Answer]:
+    def _moved(self, unit: Any, rows: Sequence[Row], origin: Origin, shortcut: Shortcut, now: datetime) -> Answers:
         """Let the store move what fits, and read back what that came to only for those who want to hear of it."""
         bucket = self.bucket
         names = tuple(row.name for row in rows)
@@ -147,13 +204,14 @@ class Batch:
             unit.after_commit(lambda: bucket.tally(shortcut.event, len(moved)))
         return {each.name: Done(each.name, each.version) for each in moved}
 
-    def _together(self, unit: Any, rows: Sequence[Row], origin: Origin, now: datetime) -> dict[str, Answer]:
+    def _together(self, unit: Any, rows: Sequence[Row], origin: Origin, now: datetime) -> Answers:
         """Read all, decide each, store all."""
         stored = self._locked(unit, rows)
-        answers: dict[str, Answer] = {}
+        answers: Answers = {}
         expiries: list[Change] = []
         changes: list[Change] = []
-        for row in rows:
+        # By name, so that two that write the same records cannot deadlock where there is nothing yet to be locked.
+        for row in sorted(rows, key=lambda row: row.name):
             key = Key(self.bucket.name, row.name)
             before = stored.get(row.name)
             try:
@@ -169,7 +227,7 @@ class Batch:
         self._stored(unit, [_behind(change, expired.get(change.key)) for change in changes])
         return answers
 
-    def _one_by_one(self, unit: Any, rows: Sequence[Row], origin: Origin, now: datetime) -> dict[str, Answer]:
+    def _one_by_one(self, unit: Any, rows: Sequence[Row], origin: Origin, now: datetime) -> Answers:
         """Write each like a single one, as a hook may look at what the rows before have come to, and may write.
 
         All are locked beforehand, in the order of the names.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 from ..errors import ConfigurationError, StateConflict
@@ -20,7 +21,7 @@ from .record import Change, Expectation, Key, Origin, Record
 from .repeat import repeated
 from .retry import retried
 from .scope import entered, unit_around
-from .step import Check, Decide, Plan, Policy, check_size, compare, expiry_of, numbered
+from .step import Check, Decide, Lookup, Plan, Policy, check_size, compare, expiry_of, numbered
 
 Result = TypeVar("Result")
 
@@ -124,7 +125,7 @@ class Bucket:
     def write(
         self,
         name: str,
-        decide: Decide,
+        decide: Decide | Lookup,
         *,
         origin: Origin,
         expect: Expectation = None,
@@ -137,7 +138,7 @@ class Bucket:
         is not the expected one is no race.
 
         :param name: the record's name.
-        :param decide: the pure decision.
+        :param decide: the pure decision, or what finds it.
         :param origin: who asks.
         :param expect: the version or revision that must be stored.
         :param session: write inside this session's transaction instead of one of its own.
@@ -154,15 +155,8 @@ class Bucket:
 
         def perform(unit: Any) -> Record | None:
             with entered(self.backend, unit, key):
-                if once is None:
-                    return self.perform(unit, key, decide, expect, origin)
-                return repeated(
-                    self.remembering(),
-                    unit,
-                    once,
-                    self.clock.now(),
-                    lambda: self.perform(unit, key, decide, expect, origin),
-                )
+                act = partial(self.perform, unit, key, decide, expect, origin)
+                return act() if once is None else repeated(self.remembering(), unit, once, self.clock.now(), act)
 
         return self.within(perform, session, undone=once is not None)
 
@@ -255,12 +249,14 @@ class Bucket:
             "or use the sql backend."
         )
 
-    def perform(self, unit: Any, key: Key, decide: Decide, expect: Expectation, origin: Origin) -> Record | None:
+    def perform(
+        self, unit: Any, key: Key, decide: Decide | Lookup, expect: Expectation, origin: Origin
+    ) -> Record | None:
         """Write one record inside a unit.
 
         :param unit: an open writing unit, which the caller has entered with this key.
         :param key: which record.
-        :param decide: the pure decision.
+        :param decide: the pure decision, or what finds it.
         :param expect: the version or revision that must be stored.
         :param origin: who asks.
         :returns: the record as it is now; what was there when the decision was to change nothing.
@@ -269,7 +265,8 @@ class Bucket:
         """
         stored = self.backend.read(unit, key, lock=True)
         now = self.clock.now()
-        changes = self.decided(key, stored, decide, expect=expect, origin=origin, now=now)
+        decision = decide.find(unit, stored) if isinstance(decide, Lookup) else decide
+        changes = self.decided(key, stored, decision, expect=expect, origin=origin, now=now)
         if not changes:
             return stored if stored is None else self.present(stored, now)
         written = self._applied(unit, changes)

@@ -45,6 +45,9 @@ class Enqueues(ABC):
     def renew(self, unit: Any, jobs: Sequence[Job], until: datetime) -> None:
         """Prolong the leases of jobs whose fences are unchanged; the fences stay.
 
+        It never waits for another unit that has a job locked, and passes that one over: it is being written, and
+        nobody claims it meanwhile.
+
         :param unit: an open writing unit.
         :param jobs: as :meth:`claim` gave them.
         :param until: the new end.
@@ -52,12 +55,14 @@ class Enqueues(ABC):
         """
 
     @abstractmethod
-    def save(self, unit: Any, job: Job) -> bool:
+    def save(self, unit: Any, job: Job, *, wait: bool = True) -> bool:
         """Write a job's ``status, due_at, slot, payload, attempts, worker, error, trace, finished_at`` back.
 
         :param unit: an open writing unit.
         :param job: the job, with the fence that it was read with; the stored fence goes up.
-        :returns: False when somebody else has written it since; nothing is changed then.
+        :param wait: whether to wait for another unit that has the job locked, where the storage can lock one job.
+        :returns: False when somebody else has written it since, or has it locked and is not waited for; nothing is
+            changed then.
         :raises StorageError: when the storage fails.
         """
 

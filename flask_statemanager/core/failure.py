@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import traceback
 
+from .jobs import Job
+
 _LONGEST_SENTENCE, _LONGEST_TRACE = 2_000, 10_000
 _GAP = "\n[...]\n"
 
@@ -28,6 +30,15 @@ def trace_of(error: BaseException) -> str:
     text = storable("".join(traceback.format_exception(error)))
     half = _LONGEST_TRACE // 2
     return text if len(text) <= _LONGEST_TRACE else f"{text[:half]}{_GAP}{text[-half:]}"
+
+
+def unrecorded(job: Job) -> str:
+    """Return what to say of a job whose attempts are used up, the last ones without a record of how they ended.
+
+    :param job: the claimed job.
+    """
+    last = f" The last error on record: {job.error}" if job.error else ""
+    return f"{job.attempts - 1} attempts ended, the last ones without a record: a worker was killed, perhaps.{last}"
 
 
 def storable(text: str) -> str:

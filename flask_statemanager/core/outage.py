@@ -22,10 +22,11 @@ class Outage:
         self._lock = threading.Lock()
         self._failures = 0
 
-    def failed(self, error: BaseException) -> float:
+    def failed(self, error: BaseException, *, trace: bool = False) -> float:
         """Note a failure.
 
         :param error: what went wrong; logged if it is the first.
+        :param trace: whether with its traceback.
         :returns: how many seconds to wait before the next attempt, random within a bound that doubles up to 30.
         """
         with self._lock:
@@ -33,7 +34,8 @@ class Outage:
             failures = self._failures
         if failures == 1:
             text = " ".join(str(error).split())
-            self._logger.warning("%s fails (%s); it is tried until it works.", self._subject, text)
+            info = error if trace else None
+            self._logger.warning("%s fails (%s); it is tried until it works.", self._subject, text, exc_info=info)
         bound = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(failures, 16))
         return random.uniform(bound / 2, bound)  # noqa: S311 - spreading attempts needs no secrecy
 

@@ -134,7 +134,8 @@ class Idempotent(ABC):
         :param unit: an open writing unit.
         :param request: the request.
         :param now: the moment.
-        :returns: None when the scope is the caller's now: :meth:`remember` has to follow in the same unit.
+        :returns: None when the scope is the caller's now: either :meth:`remember` follows in the same unit, or the
+            scope is free again when it ends.
         :raises StorageError: when the storage fails.
         """
 
@@ -185,10 +186,10 @@ class MultiKey(ABC):
 
     @abstractmethod
     def apply_many(self, unit: Any, changes: Sequence[Change]) -> list[int]:
-        """Store changes of different records, as :meth:`Backend.apply` stores one.
+        """Store changes of different records, as :meth:`Backend.apply` stores one, in the order given.
 
         :param unit: an open writing unit.
-        :param changes: at most some thousands.
+        :param changes: at most some thousands, by the names of their records, so that two callers cannot deadlock.
         :returns: their revisions, in the order of the changes.
         :raises StateConflict: when another version of one of them is stored; the unit has to be rolled back then.
         :raises StorageError: when the storage fails.
@@ -201,6 +202,7 @@ class MultiKey(ABC):
         :param unit: an open writing unit.
         :param move: the transition.
         :returns: the records that were moved, by revision; the others are as they were.
+        :raises StateConflict: when a racer was faster; the unit has to be rolled back then.
         :raises StorageError: when the storage fails.
         """
 

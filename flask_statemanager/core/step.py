@@ -27,6 +27,17 @@ class Step:
 Decide = Callable[[Record | None, datetime], Step | None]
 """A pure function of what is stored (a tombstone too, None where nothing was) and the moment; None for no change."""
 
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """Stands for a decision that needs more than its record, and looks that up in the transaction that writes.
+
+    :param find: takes the unit and what is stored, and returns the pure decision.
+    """
+
+    find: Callable[[Any, Record | None], Decide]
+
+
 Check = Callable[[Change], None]
 """Looks at a change inside the transaction, and raises to refuse it."""
 

@@ -12,18 +12,25 @@ from typing import Protocol
 
 from ..core.clock import Clock
 from ..core.enqueues import Enqueues
-from ..core.jobs import Job, JobCounts
+from ..core.jobs import DEAD, Job, JobCounts
 from ..core.ports import Backend
 from ..core.waking import Alarm
 from ..errors import StorageError
 from .chores import Chore
 from .queue import JobQueue, worker_name
+from .recording import recorded
 from .worker import Context, Worker
 
 logger = logging.getLogger("flask_statemanager.effects")
 
 GRACE = timedelta(seconds=60)
 """How long due work may wait, and a worker be silent, before something is wrong."""
+
+SPARE = 3
+"""Connections that a worker may need beside one for each thread: to claim, to keep its leases, to listen."""
+
+TIMEOUT = 60.0
+"""Seconds in which a job that nobody knows is put aside."""
 
 _LOOK_EVERY = 60.0
 
@@ -53,6 +60,32 @@ class Runner(Protocol):
         ...  # pragma: no cover - a protocol has no body
 
 
+class _Stranger:
+    """Makes dead letters of the jobs that nobody knows how to do."""
+
+    def __init__(self, backend: Backend, enqueues: Enqueues, clock: Clock) -> None:
+        self._backend = backend
+        self._enqueues = enqueues
+        self._clock = clock
+
+    def run(self, job: Job) -> None:
+        error = f"No code knows jobs of the kind {job.kind!r}: update the package where this worker runs."
+        dead = job.ended(DEAD, self._clock.now(), error)
+
+        def save() -> bool:
+            with self._backend.writing() as unit:
+                return self._enqueues.save(unit, dead)
+
+        if recorded(save):
+            logger.error("The job %d of %s is a dead letter: %s", job.id, job.key, error)
+
+    def timed_out(self, _job: Job) -> None:
+        """Leave it to its lease."""
+
+    def timeout_of(self, _job: Job) -> float:
+        return TIMEOUT
+
+
 @dataclass(frozen=True, slots=True)
 class Attendance:
     """Whether the jobs of a store are attended to.
@@ -79,6 +112,7 @@ class Desk:
     :param poll: seconds.
     :param threads: how many a worker has.
     :param listening: makes what hears of new jobs and rings an alarm, entered while a worker runs.
+    :param connections: returns how many connections to the storage there can be at once; None for no bound.
     """
 
     def __init__(
@@ -93,6 +127,7 @@ class Desk:
         poll: float,
         threads: int,
         listening: Callable[[Alarm], Context],
+        connections: Callable[[], int | None] = lambda: None,
     ) -> None:
         self.backend = backend
         self.enqueues = enqueues
@@ -103,6 +138,9 @@ class Desk:
         self._poll = poll
         self._threads = threads
         self._listening = listening
+        self._connections = connections
+        self._stranger = _Stranger(backend, enqueues, clock)
+        self._crowded = False
         self._lock = threading.Lock()
         self._looked = float("-inf")
         self._warned = False
@@ -113,19 +151,36 @@ class Desk:
         :param context: opened round everything that it does, for example ``app.app_context``.
         :param threads: how many; as configured by default.
         """
-        alarm = Alarm()
+        alarm, number = Alarm(), threads or self._threads
+        self._check_connections(number)
         queue = JobQueue(self.backend, self.enqueues, self.clock, self._lease, worker_name())
         return Worker(
             queue,
-            lambda job: self._runners[job.kind].run(job),
-            timeout_of=lambda job: self._runners[job.kind].timeout_of(job),
-            timed_out=lambda job: self._runners[job.kind].timed_out(job),
+            lambda job: self._runner(job).run(job),
+            timeout_of=lambda job: self._runner(job).timeout_of(job),
+            timed_out=lambda job: self._runner(job).timed_out(job),
             chores=self._chores,
             context=context,
-            threads=threads or self._threads,
+            threads=number,
             poll=self._poll,
             wakeups=alarm,
             listening=self._listening(alarm),
+        )
+
+    def _runner(self, job: Job) -> Runner:
+        return self._runners.get(job.kind, self._stranger)
+
+    def _check_connections(self, threads: int) -> None:
+        bound, needed = self._connections(), threads + SPARE
+        if bound is None or needed <= bound or self._crowded:
+            return
+        self._crowded = True
+        logger.warning(
+            "A worker of %d threads may need %d database connections and the engine gives at most %d, so leases may "
+            "run out while it waits for one: give the engine a larger pool, or the worker fewer threads.",
+            threads,
+            needed,
+            bound,
         )
 
     def attendance(self) -> Attendance:

@@ -6,13 +6,14 @@ import inspect
 import logging
 import random
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 from ..core.clock import Clock
 from ..core.enqueues import Enqueues
-from ..core.failure import sentence_of, trace_of
+from ..core.failure import sentence_of, trace_of, unrecorded
 from ..core.jobs import DEAD, DONE, EFFECT, Job
 from ..core.names import check_text
 from ..core.ports import Backend
@@ -20,6 +21,7 @@ from ..core.powers import JoinsTransaction, KeepsHistory
 from ..core.query import ChangeQuery
 from ..core.record import Change, Record
 from ..errors import ConfigurationError, PermanentFailure, StateManagerError, shown
+from .recording import recorded
 
 logger = logging.getLogger("flask_statemanager.effects")
 
@@ -28,6 +30,9 @@ RETRIES, BACKOFF, TIMEOUT = 12, 5.0, 60.0
 
 LONGEST_PAUSE = 3600.0
 """Seconds between two attempts, at most."""
+
+LOST = 3
+"""Attempts beyond an effect's own that may end without a record: a worker that is killed is not the effect's fault."""
 
 EXTRAS = ("key", "session", "attempt")
 """Keyword arguments that an effect's function gets if it names them."""
@@ -94,6 +99,8 @@ def durability_of(
     _check_number("retries", retries, 0, 1000, whole=True)
     _check_number("backoff", backoff, 0, _LONGEST_TIMEOUT)
     _check_number("timeout", timeout, 0.001, _LONGEST_TIMEOUT)
+    if ordered not in (None, True, False) or (isinstance(ordered, int | float) and not isinstance(ordered, bool)):
+        raise ConfigurationError(f"ordered={shown(ordered)} of an effect must be True or False.")
     return Durability(
         name=_named(function, name),
         retries=RETRIES if retries is None else retries,
@@ -110,6 +117,10 @@ def _named(function: Callable[..., Any], name: str | None) -> str:
         if not hasattr(function, "__qualname__") or function.__qualname__.endswith("<lambda>"):
             raise ConfigurationError(
                 f"A durable effect needs a stable name, and {shown(function)} has none: pass name=."
+            )
+        if function.__module__ == "__main__":
+            raise ConfigurationError(
+                f"A worker would know {function.__qualname__}() by another module than '__main__': pass name=."
             )
         made = f"{function.__module__}.{function.__qualname__}"
     try:
@@ -157,6 +168,8 @@ class EffectRunner:
     :param present: makes the dict that a function gets of a record.
     :param backend: where jobs, records and history live.
     :param clock: the time.
+    :param inside: opens what a function is called in, for example an app context of its own: what it leaves open
+        there is closed before its end is recorded.
     :param told: hears how each attempt ended: ``done``, ``failed``, ``dead`` or ``late``, and the job.
     """
 
@@ -168,6 +181,7 @@ class EffectRunner:
         present: Callable[[Record], dict[str, Any]],
         backend: Backend,
         clock: Clock,
+        inside: Callable[[], AbstractContextManager[Any]],
         told: Callable[[str, Job], None],
     ) -> None:
         self._known = known
@@ -176,6 +190,7 @@ class EffectRunner:
         self._backend = backend
         self._joins = backend if isinstance(backend, JoinsTransaction) else None
         self._clock = clock
+        self._inside = inside
         self._told = told
 
     def plan(self, _unit: Any, change: Change) -> list[Job]:
@@ -211,8 +226,8 @@ class EffectRunner:
             self._fail(job, f"No code knows the effect {job.topic!r}: start a worker that has it, then retry.", None)
             return
         function, durability = found
-        if job.attempts > durability.retries + 1:
-            self._fail(job, f"{job.attempts - 1} attempts ended without a result: their workers died.", None)
+        if job.attempts > durability.retries + 1 + LOST:
+            self._fail(job, unrecorded(job), None, job.trace)
             return
         change = self._change(job)
         if change is None:
@@ -222,7 +237,9 @@ class EffectRunner:
             saved = self._carried_out(function, durability, job, change)
         except (Exception, SystemExit) as error:  # an effect that ends the program has failed, and the worker goes on
             again = None if isinstance(error, PermanentFailure) else self._again(durability, job)
-            logger.warning("The effect %s failed at attempt %d.", job.identity, job.attempts, exc_info=True)
+            # What the application has decided needs no traceback in the log.
+            meant = isinstance(error, PermanentFailure)
+            logger.warning("The effect %s failed at attempt %d.", job.identity, job.attempts, exc_info=not meant)
             self._fail(job, sentence_of(error), again, trace_of(error))
         else:
             self._told("done" if saved else "late", job)
@@ -235,7 +252,9 @@ class EffectRunner:
         """
         found = self._known(job.topic)
         durability = Durability(job.topic) if found is None else found[1]
-        self._fail(job, f"The attempt took longer than {durability.timeout:g} seconds.", self._again(durability, job))
+        # What has the job locked is about to write it.
+        again = self._again(durability, job)
+        self._fail(job, f"The attempt took longer than {durability.timeout:g} seconds.", again, wait=False)
 
     def _again(self, durability: Durability, job: Job) -> timedelta | None:
         return None if job.attempts > durability.retries else durability.pause(job.attempts)
@@ -254,7 +273,8 @@ class EffectRunner:
         extras = {name: given[name] for name in durability.extras}
         old = {} if change.before is None else self._present(change.before)
         try:
-            function(change.key.name, old, self._present(change.after), change.event, **extras)
+            with self._inside():
+                function(change.key.name, old, self._present(change.after), change.event, **extras)
             if session is None or self._joins is None:
                 return self._saved(job.ended(DONE, self._clock.now()))
             saved = _enqueues(self._backend).save(
@@ -267,20 +287,25 @@ class EffectRunner:
             if session is not None:
                 session.close()
 
-    def _fail(self, job: Job, error: str, again: timedelta | None, trace: str | None = None) -> None:
+    def _fail(
+        self, job: Job, error: str, again: timedelta | None, trace: str | None = None, *, wait: bool = True
+    ) -> None:
         """Record a failure: for another attempt after a pause, or as a dead letter."""
         now = self._clock.now()
         failed = job.ended(DEAD, now, error, trace) if again is None else job.again(now + again, error, trace)
-        if not self._saved(failed):
+        if not self._saved(failed, wait=wait):
             self._told("late", job)
             return
         if again is None:
             logger.error("The effect %s is a dead letter: %s", job.identity, error)
         self._told("dead" if again is None else "failed", failed)
 
-    def _saved(self, job: Job) -> bool:
-        with self._backend.writing() as unit:
-            return _enqueues(self._backend).save(unit, job)
+    def _saved(self, job: Job, *, wait: bool = True) -> bool:
+        def save() -> bool:
+            with self._backend.writing() as unit:
+                return _enqueues(self._backend).save(unit, job, wait=wait)
+
+        return recorded(save)
 
 
 def _enqueues(backend: Backend) -> Enqueues:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -16,6 +17,9 @@ from ..core.waking import PerProcess
 from .worker import Context, Worker
 
 logger = logging.getLogger("flask_statemanager.worker")
+
+AGAIN = 5.0
+"""Seconds after its start at which a thread that has died is started anew, by the next request."""
 
 PATIENCE = 5.0
 """How many seconds the end of the process waits for the jobs in hand."""
@@ -55,12 +59,12 @@ class EmbeddedWorker:
         return present is not None and present.running
 
     def ensure(self, app: Flask) -> None:
-        """Start this process's worker, at the first call.
+        """Start this process's worker at the first call, and at a later one when it has died.
 
         :param app: the app whose request this is.
         """
         present = self._threads.present
-        if present is None or not present.started:
+        if present is None or not present.attended:
             self._threads.get().start(app)
 
     def wake(self) -> None:
@@ -86,21 +90,35 @@ class _WorkerThread:
         self._lock = threading.Lock()
         self._worker: Worker | None = None
         self._thread: threading.Thread | None = None
-        self.started = False
+        self._started_at = float("-inf")
+        self._over = False
 
     @property
     def running(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
 
+    @property
+    def attended(self) -> bool:
+        """Whether nothing is to be started: it runs, it has ended in good order, or it has died a moment ago."""
+        return self._over or self.running or time.monotonic() < self._started_at + AGAIN
+
     def start(self, app: Flask) -> None:
         with self._lock:
-            if self.started:
+            if self.attended:
                 return
+            self._started_at = time.monotonic()
             worker = self._make(AppContext(app))
             weakref.finalize(app, worker.stop).atexit = False
-            thread = threading.Thread(target=_run, args=(worker,), name="statemanager-embedded", daemon=True)
+            thread = threading.Thread(target=self._run, args=(worker,), name="statemanager-embedded", daemon=True)
             thread.start()
-            self._worker, self._thread, self.started = worker, thread, True
+            self._worker, self._thread = worker, thread
+
+    def _run(self, worker: Worker) -> None:
+        try:
+            worker.run_forever()
+            self._over = True
+        except Exception:
+            logger.exception("The embedded worker has died: a later request starts another one.")
 
     def wake(self) -> None:
         worker = self._worker
@@ -109,7 +127,7 @@ class _WorkerThread:
 
     def stop(self, patience: float) -> bool:
         with self._lock:
-            self.started = True
+            self._over = True
             worker, thread = self._worker, self._thread
         if worker is None or thread is None:
             return True
@@ -117,13 +135,6 @@ class _WorkerThread:
         if thread is not threading.current_thread():
             thread.join(patience)
         return not thread.is_alive()
-
-
-def _run(worker: Worker) -> None:
-    try:
-        worker.run_forever()
-    except Exception:
-        logger.exception("The embedded worker has ended: restart the process when the cause is mended.")
 
 
 _all: weakref.WeakSet[EmbeddedWorker] = weakref.WeakSet()

@@ -6,7 +6,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 
 from ..core.jobs import Job
@@ -93,7 +93,22 @@ class Hands:
         with self._lock:
             hand = next(hand for hand in self._hands if hand.held is None)
             hand.held = held
+            self.done += 1
         hand.inbox.put(held)
+
+    def keep(self, seconds: float) -> bool:
+        """Let the job of the calling thread stay in its hand for longer.
+
+        :param seconds: for at least so many from now on.
+        :returns: False when the thread was left behind.
+        """
+        me = threading.current_thread()
+        with self._lock:
+            for hand in self._hands:
+                if hand.thread is me and hand.held is not None:
+                    hand.held = replace(hand.held, until=max(hand.held.until, time.monotonic() + seconds))
+                    return True
+        return False
 
     def abandon(self, held: Held, *, replace: bool) -> bool:
         """Leave a thread behind with its job.
@@ -135,7 +150,6 @@ class Hands:
             self._do(held.job)
             with self._lock:
                 hand.held = None
-                self.done += 1
             self._freed()
         with self._lock:
             self._abandoned.discard(hand)

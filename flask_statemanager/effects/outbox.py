@@ -192,8 +192,10 @@ class OutboxVerbs(ABC):
         :raises ConfigurationError: when the backend keeps no effects.
         :raises StorageError: when the storage fails.
         """
-        wanted = None if status is None else ((status,) if isinstance(status, str) else tuple(status))
-        if wanted is not None and not set(wanted) <= set(STATUSES):
+        wanted: tuple[Any, ...] | None = None
+        if status is not None:
+            wanted = tuple(status) if isinstance(status, list | tuple | set | frozenset) else (status,)
+        if wanted is not None and not all(word in STATUSES for word in wanted):
             raise StateValidationError({"status": [f"{shown(status)} is unknown; known are {', '.join(STATUSES)}."]})
         return self._outbox().effects(
             status=wanted,

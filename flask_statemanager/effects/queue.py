@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 from ..core.clock import Clock
 from ..core.enqueues import Enqueues
 from ..core.jobs import Job, JobCounts
 from ..core.ports import Backend
+from ..core.retry import retried
+
+Result = TypeVar("Result")
 
 
 def worker_name() -> str:
@@ -20,7 +24,7 @@ def worker_name() -> str:
 
 
 class JobQueue:
-    """Takes jobs from a store for one worker.
+    """Takes jobs from a store for one worker; what loses a race against others is done again.
 
     :param backend: opens the transactions.
     :param enqueues: the backend's power.
@@ -40,19 +44,24 @@ class JobQueue:
         """Return the present moment, by the clock that decides what is due."""
         return self._clock.now()
 
-    def claim(self, limit: int, due: datetime | None = None) -> list[Job]:
+    def claim(self, limit: int, due: datetime | None = None, held: Sequence[Job] = ()) -> list[Job]:
         """Lease jobs, the longest due first.
 
         :param limit: the most jobs.
         :param due: only those that were due at this moment; now by default.
+        :param held: what the worker holds, to have the leases prolonged first, so that it does not lease that again.
         :returns: the jobs as they are now.
         :raises StorageError: when the storage fails.
         """
         now = self.now()
-        with self._backend.writing() as unit:
-            return self._enqueues.claim(
-                unit, now=due or now, until=now + timedelta(seconds=self.lease), worker=self.worker, limit=limit
-            )
+        until = now + timedelta(seconds=self.lease)
+
+        def work(unit: Any) -> list[Job]:
+            if held:
+                self._enqueues.renew(unit, held, until)
+            return self._enqueues.claim(unit, now=due or now, until=until, worker=self.worker, limit=limit)
+
+        return self._written(work)
 
     def renew(self, jobs: Sequence[Job]) -> None:
         """Prolong the leases of jobs that are this worker's still.
@@ -61,8 +70,8 @@ class JobQueue:
         :raises StorageError: when the storage fails.
         """
         if jobs:
-            with self._backend.writing() as unit:
-                self._enqueues.renew(unit, jobs, self.now() + timedelta(seconds=self.lease))
+            until = self.now() + timedelta(seconds=self.lease)
+            self._written(lambda unit: self._enqueues.renew(unit, jobs, until))
 
     def beat(self, *, leaving: bool = False) -> None:
         """Note that the worker is alive.
@@ -70,8 +79,7 @@ class JobQueue:
         :param leaving: it ends now, and is forgotten.
         :raises StorageError: when the storage fails.
         """
-        with self._backend.writing() as unit:
-            self._enqueues.beat(unit, self.worker, self.now(), leaving=leaving)
+        self._written(lambda unit: self._enqueues.beat(unit, self.worker, self.now(), leaving=leaving))
 
     def counts(self, now: datetime | None = None) -> JobCounts:
         """Return how the jobs stand.
@@ -90,3 +98,10 @@ class JobQueue:
         """
         with self._backend.reading() as unit:
             return self._enqueues.next_due(unit, after or self.now())
+
+    def _written(self, work: Callable[[Any], Result]) -> Result:
+        def own() -> Result:
+            with self._backend.writing() as unit:
+                return work(unit)
+
+        return retried(own)

@@ -82,8 +82,8 @@ class EffectVerbs(ABC):
         out at least once, however often processes die. Its function may name further arguments: ``key``, the stable
         key ``bucket:name:version:effect`` to tell a repetition by; ``session``, a session of the states' database
         that is committed together with the record of the success, so that what is written through it is written
-        exactly once; ``attempt``, 1 the first time. It fails by raising; ``PermanentFailure`` makes it a dead letter
-        at once.
+        exactly once (None where the states are in memory); ``attempt``, 1 the first time. It fails by raising;
+        ``PermanentFailure`` makes it a dead letter at once.
 
         :param event: ``user_suspended`` (type and past tense), a type, a transition (``suspend`` or ``suspended``) or
             ``*``; any other name is taken as a state id.

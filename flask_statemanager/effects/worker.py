@@ -17,6 +17,7 @@ from ..errors import StateConflict, StorageError
 from .chores import Chore, Rota
 from .hands import Hands, Held
 from .queue import JobQueue
+from .recording import Patience, patient
 
 logger = logging.getLogger("flask_statemanager.worker")
 
@@ -24,7 +25,7 @@ FAILED = 70
 """The exit code of a worker that gave up: sysexits.h calls it an internal software error."""
 
 _PASSING = (StorageError, StateConflict)
-"""What another attempt may cure: the storage is away, or others were faster."""
+"""What another attempt may cure: the storage is away, or others were faster. All else is logged with its traceback."""
 
 _RENEWALS = 3
 """How often a lease is prolonged before it would end."""
@@ -78,6 +79,9 @@ class Worker:
         self._rota = Rota(chores, context)
         self._hands = Hands(self._perform, threads=threads, freed=self.wake)
         self._outage = Outage(logger, "Taking jobs from the storage")
+        self._silence = Outage(logger, "Renewing leases and the sign of life")
+        self._failed_at = float("-inf")
+        self._renewed_at = 0.0
         self._stopping = False
         self._kept = False
         self._keeper_alarm = Alarm()
@@ -90,7 +94,7 @@ class Worker:
 
     @property
     def done(self) -> int:
-        """How many times a job was worked on, whether it went well or not."""
+        """How many attempts at jobs were begun."""
         return self._hands.done
 
     def wake(self) -> None:
@@ -105,7 +109,7 @@ class Worker:
     def run_forever(self) -> None:
         """Work until :meth:`stop`; then ``exit_code`` is 0, or 70 when too many jobs did not end.
 
-        A storage that is away is waited for.
+        A storage that is away is waited for, as is whatever else keeps the worker from its jobs.
         """
         with self._listening(), self._at_work():
             while not self._stopping:
@@ -118,11 +122,13 @@ class Worker:
         :raises StorageError: when the storage fails.
         """
         with self._at_work():
-            self._rota.run(all_of_them=True)
+            more = self._rota.run(all_of_them=True)
+            while more and not self._stopping:
+                more = self._rota.run()
             self._drain(due=self.queue.now())
 
     def run_burst(self, within: float | None = None) -> datetime | None:
-        """Do the chores that are due, and jobs until none is due.
+        """Do the chores that are due, and jobs until none is due; a long chore and the jobs take turns.
 
         :param within: begin nothing new after so many seconds.
         :returns: the moment at which nothing was due; None when it ended before.
@@ -130,8 +136,12 @@ class Worker:
         """
         ends = None if within is None else time.monotonic() + within
         with self._at_work():
-            self._rota.run()
-            return self._drain(ends=ends)
+            more = self._rota.run()
+            idle_at = self._drain(ends=ends)
+            while more and idle_at is not None:
+                more = self._rota.run()
+                idle_at = self._drain(ends=ends)
+            return idle_at
 
     # -- the main thread -------------------------------------------------------------------------------------------
 
@@ -139,29 +149,35 @@ class Worker:
     def _at_work(self) -> Iterator[None]:
         self._hands.start()
         self._kept = True
-        self._renew_at = time.monotonic() + self.queue.lease / _RENEWALS
+        self._renewed_at = time.monotonic()
+        self._renew_at = self._renewed_at + self.queue.lease / _RENEWALS
         keeper = threading.Thread(target=self._keep, name="statemanager-keeper", daemon=True)
         keeper.start()
         try:
             self._beat()
             yield
         finally:
-            while any(keeper.is_alive() or held.until > time.monotonic() for held in self._hands.held()):
+            while self._finishing(keeper):
                 self._wakeups.wait(1.0)
             self._kept = False
             self._keeper_alarm.ring()
             keeper.join(_JOIN)
             self._hands.dismiss()
 
+    def _finishing(self, keeper: threading.Thread) -> bool:
+        """Tell whether to wait for what is in hand: for its timeout, and a while for the keeper to leave it behind."""
+        now = time.monotonic() - (_JOIN if keeper.is_alive() else 0.0)
+        return any(held.until > now for held in self._hands.held())
+
     def _round(self) -> float:
         """Do what is to be done now, and return how many seconds there is nothing more to do."""
         self._rota.run()
-        looked_at = self.queue.now()
         try:
+            looked_at = self.queue.now()
             self._take()
             pauses = [self._poll, self._rota.pause(), self._until_due(looked_at)]
-        except _PASSING as error:
-            return self._outage.failed(error)
+        except Exception as error:  # noqa: BLE001 - logged by the outage; one bad job must not end the worker
+            return self._failed(self._outage, error)
         self._outage.over()
         return min(pause for pause in pauses if pause is not None)
 
@@ -170,12 +186,17 @@ class Worker:
         if not free or self._stopping:
             return 0
         with self._context():
-            jobs = self.queue.claim(free, due)
+            jobs = self.queue.claim(free, due, self._lapsing())
         for job in jobs:
             self._hands.give(job, self._timeout_of(job))
         if jobs:
             self._keeper_alarm.ring()
         return len(jobs)
+
+    def _lapsing(self) -> list[Job]:
+        """Return what is in hand if its leases were not renewed in time, so that the worker does not claim it anew."""
+        late = time.monotonic() - self._renewed_at > 2 * self.queue.lease / _RENEWALS
+        return [held.job for held in self._hands.held()] if late else []
 
     def _until_due(self, looked_at: datetime) -> float | None:
         if not self._hands.free:  # a thread that becomes free wakes this one
@@ -196,17 +217,34 @@ class Worker:
         return None
 
     def _beat(self, *, leaving: bool = False) -> None:
+        error = self._tried(lambda: self.queue.beat(leaving=leaving))
+        if error is not None:
+            self._failed(self._silence, error)
+
+    def _tried(self, act: Callable[[], None]) -> Exception | None:
         try:
             with self._context():
-                self.queue.beat(leaving=leaving)
-        except _PASSING as error:
-            self._outage.failed(error)
+                act()
+        except Exception as error:  # noqa: BLE001 - logged by the outage
+            return error
+        return None
+
+    def _failed(self, outage: Outage, error: Exception) -> float:
+        self._failed_at = time.monotonic()
+        return outage.failed(error, trace=not isinstance(error, _PASSING))
 
     # -- the threads that do the jobs ------------------------------------------------------------------------------
 
     def _perform(self, job: Job) -> None:
+        patience = Patience(
+            job.identity,
+            self.queue.lease,
+            keep=self._hands.keep,
+            failed_at=lambda: self._failed_at,
+            stopping=lambda: self._stopping,
+        )
         try:
-            with self._context():
+            with patient(patience), self._context():
                 self._do(job)
         except _PASSING as error:
             logger.warning("%s is left to the end of its lease, as its result was not stored: %s", job.identity, error)
@@ -235,13 +273,16 @@ class Worker:
         return min(ends) - time.monotonic()
 
     def _renew(self) -> float:
-        usual = self.queue.lease / _RENEWALS
-        try:
-            with self._context():
-                self.queue.renew([held.job for held in self._hands.held()])
-                self.queue.beat()
-        except _PASSING as error:
-            return min(usual, self._outage.failed(error))
+        """Give a sign of life and prolong the leases, and return the seconds until the next time."""
+        began, usual = time.monotonic(), self.queue.lease / _RENEWALS
+        silent = self._tried(self.queue.beat)
+        lapsing = self._tried(lambda: self.queue.renew([held.job for held in self._hands.held()]))
+        if lapsing is None:
+            self._renewed_at = began
+        error = lapsing or silent
+        if error is not None:
+            return min(usual, self._failed(self._silence, error))
+        self._silence.over()
         return usual
 
     def _leave_behind(self, held: Held) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from ..core.batch import Batch, Row, Shortcut
-from ..core.idempotency import Request
+from ..core.batch import Answers, Batch, Claim, Row, Shortcut
 from ..core.names import check_id, check_word
 from ..errors import StateManagerError, StateValidationError, shown
+from .bulk_calls import Entry, RepeatableCall, enveloped, listed, searched
 from .bulk_items import ItemReader
-from .bulk_run import BulkResult, Entry, Progress, Run, row_request
+from .bulk_run import BulkResult, Input, Progress, Run
 from .decisions import Update
 from .parts import Call, Parts
 from .query import StateQuery
@@ -65,38 +66,46 @@ class LifecycleBulk(ABC):
         :param source: the part of the system that asks.
         :param reason: why.
         :param session: join this session's transaction with all chunks.
-        :param idempotency_key: do nothing to the states that the same call has changed before; each is remembered.
+        :param idempotency_key: make the call repeatable: it changes nothing twice, and a search is not made again. The
+            key belongs to this call, its targets, transition and data, from the first change on. Needs all ids at once.
         :returns: how many were changed, and which were refused and why.
         :raises StateValidationError: when an argument is unusable; nothing is written then.
-        :raises BulkInterrupted: when the storage fails; its ``result`` says what is committed. With ``session`` the
-            storage's own error is raised.
+        :raises LimitExceeded: when ``data``, ``actor``, ``source``, ``reason`` or the key is too large; likewise.
+        :raises IdempotencyKeyReused: when the key belongs to another call; likewise.
+        :raises ConfigurationError: when the backend cannot do this, cannot remember calls or cannot join ``session``.
+        :raises BulkInterrupted: when the storage fails, or racers won every attempt at a chunk, or the iterable or
+            ``progress`` raises behind the first chunk; its ``result`` says what is committed. Inside somebody else's
+            transaction, ``session`` for example, the error itself is raised.
+        :raises StateConflict: when racers won every attempt before the first chunk, or inside such a transaction.
+        :raises StorageError: when the storage fails then.
         """
         parts = self._parts()
-        limit = parts.bucket.policy.max_value_bytes
+        batch = Batch(parts.bucket)
         update = Update(
             name="",
             definition=parts.definitions,
-            envelope=open_envelope(data, limit, "data"),
+            envelope=open_envelope(data, parts.bucket.policy.max_value_bytes, "data"),
             transition=check_word(transition, "transition"),
             mode="merge",
             lifetime=Lifetime(),
         )
-        asked = {"transition": update.transition, "data": _given(update.envelope)}
+        run = Run(parts, update.transition, _chunk(chunk), _progress(progress), joined=batch.joins(session))
+        meant = _targets(targets, whole=idempotency_key is not None)
+        asked = {"transition": update.transition, "data": enveloped(update.envelope), **_asked(meant)}
         origin, once = parts.asked(Call("transition_many", actor, source, reason, idempotency_key), asked)
-        only = targets.query.type if isinstance(targets, StateQuery) else None
-        names = _names(parts, targets, session)
-        shortcut = _shortcut(parts, update, only)
-        batch = Batch(parts.bucket)
-        run = Run(
-            parts=parts,
-            transition=update.transition,
-            write=lambda rows: batch.write(rows, origin=origin, shortcut=shortcut, session=session),
-            chunk=_chunk(chunk),
-            progress=progress,
-            total=len(names) if isinstance(names, Sized) else None,
-            joined=session is not None,
-        )
-        return run.over(_targeted(names, update, once))
+        shortcut = _shortcut(parts, update, meant)
+
+        def given() -> Input:
+            find = partial(_found, batch, meant, session)
+            search = find if isinstance(meant, StateQuery) else None
+            call = None if once is None else RepeatableCall.begun(batch, once, session, search)
+            names = find() if call is None or call.names is None else call.names
+            return _input(_targeted(names, update), names, call)
+
+        def write(rows: Sequence[Row], claim: Claim | None) -> Answers | None:
+            return batch.write(rows, origin=origin, shortcut=shortcut, claim=claim, session=session)
+
+        return run.over(given, write)
 
     def register_many(
         self,
@@ -123,67 +132,99 @@ class LifecycleBulk(ABC):
         :param source: the part of the system that asks.
         :param reason: why.
         :param session: join this session's transaction with all chunks.
-        :param idempotency_key: do not create again what the same call has created before; an item without an id is
-            recognised by its place.
+        :param idempotency_key: make the call repeatable: it creates nothing twice. An item without an id is recognised
+            by its place. The key belongs to this call, its type and items, from the first creation on. Needs all items
+            at once.
         :returns: the ids that were created, and which items were refused and why.
         :raises StateValidationError: when an argument is unusable; nothing is written then.
-        :raises BulkInterrupted: when the storage fails; its ``result`` says what is committed. With ``session`` the
-            storage's own error is raised.
+        :raises LimitExceeded: when ``actor``, ``source``, ``reason`` or the key is too long; likewise.
+        :raises IdempotencyKeyReused: when the key belongs to another call; likewise.
+        :raises ConfigurationError: when the backend cannot do this, cannot remember calls or cannot join ``session``.
+        :raises BulkInterrupted: when the storage fails, or racers won every attempt at a chunk, or the iterable or
+            ``progress`` raises behind the first chunk; its ``result`` says what is committed. Inside somebody else's
+            transaction, ``session`` for example, the error itself is raised.
+        :raises StateConflict: when racers won every attempt before the first chunk, or inside such a transaction.
+        :raises StorageError: when the storage fails then.
         """
         parts = self._parts()
         definition = parts.definitions.get(state_type)
         if isinstance(items, dict | str | bytes) or not isinstance(items, Iterable):
             raise StateValidationError({"items": [f"Must be a list of dicts, not {shown(items)}."]})
-        asked = {"type": definition.name}
-        origin, once = parts.asked(Call("register_many", actor, source, reason, idempotency_key), asked)
         batch = Batch(parts.bucket)
-        run = Run(
-            parts=parts,
-            transition="update",
-            write=lambda rows: batch.write(rows, origin=origin, session=session),
-            chunk=_chunk(chunk),
-            progress=progress,
-            total=len(items) if isinstance(items, Sized) else None,
-            joined=session is not None,
-            listing=True,
-        )
-        return run.over(ItemReader(definition, parts.bucket.policy.max_value_bytes, once).entries(items))
+        run = Run(parts, "update", _chunk(chunk), _progress(progress), joined=batch.joins(session), listing=True)
+        entries: Iterable[Entry] = ItemReader(definition, parts.bucket.policy.max_value_bytes).entries(items)
+        asked: dict[str, Any] = {"type": definition.name}
+        if idempotency_key is not None:
+            entries = list(entries)
+            asked["items"] = listed(entries)
+        counted = entries if isinstance(entries, list) else items
+        origin, once = parts.asked(Call("register_many", actor, source, reason, idempotency_key), asked)
+
+        def given() -> Input:
+            return _input(entries, counted, None if once is None else RepeatableCall.begun(batch, once, session))
+
+        def write(rows: Sequence[Row], claim: Claim | None) -> Answers | None:
+            return batch.write(rows, origin=origin, claim=claim, session=session)
+
+        return run.over(given, write)
 
 
-def _names(parts: Parts, targets: object, session: Any) -> Iterable[Any]:
-    """Return the ids as the caller gave them, or those that a search finds now, in its order."""
+def _targets(targets: object, *, whole: bool) -> Iterable[Any] | StateQuery:
+    """Return the targets as the caller gave them; ids all at once where they are part of what is asked."""
     if isinstance(targets, StateQuery):
-        with parts.bucket.reading(session) as unit:
-            return Batch(parts.bucket).many.names(unit, targets.query)
+        return targets
     if isinstance(targets, str | bytes | dict) or not isinstance(targets, Iterable):
         raise StateValidationError({"targets": [f"Must be a list of state ids or a search, not {shown(targets)}."]})
-    return targets
+    return list(targets) if whole else targets
 
 
-def _targeted(names: Iterable[Any], update: Update, once: Request | None) -> Iterator[Entry]:
+def _asked(targets: Iterable[Any] | StateQuery) -> dict[str, Any]:
+    if isinstance(targets, StateQuery):
+        return {"search": searched(targets.query)}
+    # What is no list has no key to be recognised by, and may be read only once.
+    return {"ids": targets} if isinstance(targets, list) else {}
+
+
+def _found(batch: Batch, targets: Iterable[Any] | StateQuery, session: Any) -> Iterable[Any]:
+    """Return the ids as the caller gave them, or those that a search finds now, in its order."""
+    if not isinstance(targets, StateQuery):
+        return targets
+    with batch.bucket.reading(session) as unit:
+        return batch.many.names(unit, targets.query)
+
+
+def _targeted(names: Iterable[Any], update: Update) -> Iterator[Entry]:
     for index, given in enumerate(names):
         try:
             name = check_id(given)
         except StateManagerError as error:
             yield Entry(index, given if isinstance(given, str) else shown(given), None, error)
         else:
-            yield Entry(index, name, Row(name, replace(update, name=name), row_request(once, name)))
+            yield Entry(index, name, Row(name, replace(update, name=name)))
 
 
-def _shortcut(parts: Parts, update: Update, only: str | None) -> Shortcut | None:
+def _input(entries: Iterable[Entry], source: object, call: RepeatableCall | None) -> Input:
+    total = len(source) if isinstance(source, Sized) else None
+    return Input(entries, total) if call is None else Input(call.recognised(entries), total, call.claim)
+
+
+def _shortcut(parts: Parts, update: Update, targets: object) -> Shortcut | None:
     """Return what the storage may do by itself, or None when every state has to be looked at."""
     if update.envelope != Envelope():
         return None
+    only = targets.query.type if isinstance(targets, StateQuery) else None
     found = [parts.definitions.find(only)] if only is not None else list(parts.definitions.types.values())
     ways = plain_ways([definition for definition in found if definition is not None], update.transition)
     return Shortcut(ways, update.transition) if ways else None
-
-
-def _given(envelope: Envelope) -> dict[str, Any]:
-    return {name: getattr(envelope, name) for name in ("data", "metadata", "name", "type", "state_id")}
 
 
 def _chunk(chunk: object) -> int:
     if isinstance(chunk, int) and not isinstance(chunk, bool) and 0 < chunk <= MAX_CHUNK:
         return chunk
     raise StateValidationError({"chunk": [f"Must be a number from 1 to {MAX_CHUNK:,}, not {shown(chunk)}."]})
+
+
+def _progress(progress: Progress | None) -> Progress | None:
+    if progress is None or callable(progress):
+        return progress
+    raise StateValidationError({"progress": [f"Must be a function of three numbers, not {shown(progress)}."]})

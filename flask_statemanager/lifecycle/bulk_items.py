@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from ..core.batch import Row
-from ..core.idempotency import Request, fingerprint
 from ..core.names import TimeOrderedIds, check_id, check_text, check_word
 from ..core.record import Key
 from ..errors import StateManagerError, StateValidationError, shown
-from .bulk_run import Entry, row_request
+from .bulk_calls import Entry
 from .decisions import Registration
 from .definitions import TypeDefinition
 from .parts import BUCKET
@@ -29,12 +28,10 @@ class ItemReader:
 
     :param definition: the type of the states.
     :param limit: the most bytes of one.
-    :param once: the call's own request, if it is repeatable.
     """
 
     definition: TypeDefinition
     limit: int
-    once: Request | None
 
     def entries(self, items: Iterable[Any]) -> Iterator[Entry]:
         """Yield an entry for each item, with the error of an unusable one.
@@ -45,11 +42,11 @@ class ItemReader:
             given = item.get("state_id") if isinstance(item, dict) else None
             state_id = None if given is None else given if isinstance(given, str) else shown(given)
             try:
-                yield Entry(index, state_id, self._row(index, item))
+                yield Entry(index, state_id, self._row(item))
             except StateManagerError as error:
                 yield Entry(index, state_id, None, error)
 
-    def _row(self, index: int, item: Any) -> Row:
+    def _row(self, item: Any) -> Row:
         _check_members(item)
         given = item.get("state_id")
         name = _ids.new() if given is None else check_id(given)
@@ -64,18 +61,7 @@ class ItemReader:
             owner=None if owner is None else check_text(owner, "owner", MAX_TEXT),
             if_exists="error",
         )
-        return Row(name, decide, self._request(decide, f"#{index}" if given is None else name))
-
-    def _request(self, decide: Registration, place: str) -> Request | None:
-        if self.once is None:
-            return None
-        envelope, lifetime = decide.envelope, decide.lifetime
-        asked = {name: getattr(envelope, name) for name in ("data", "metadata", "name", "type", "state_id")}
-        asked |= {"call": self.once.fingerprint, "status": decide.initial_status, "owner": decide.owner}
-        # As text, because whether they are moments at all is decided with the state.
-        asked |= {"ttl": shown(lifetime.ttl), "expires_at": shown(lifetime.expires_at)}
-        found = row_request(self.once, place)
-        return None if found is None else replace(found, fingerprint=fingerprint(asked))
+        return Row(name, decide)
 
 
 def _check_members(item: Any) -> None:

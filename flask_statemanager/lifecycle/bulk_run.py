@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from ..core.batch import Answer, Done, Row
-from ..core.idempotency import Request
-from ..errors import BulkInterrupted, StateConflict, StorageError, TransitionNotAllowed
-from .parts import MAX_KEY, Parts
+from ..core.batch import Answers, Claim, Done, Row
+from ..errors import BulkInterrupted, IdempotencyKeyReused, StateConflict, StorageError, TransitionNotAllowed
+from .bulk_calls import Entry
+from .parts import Parts
+
+Write = Callable[[Sequence[Row], Claim | None], Answers | None]
+"""Writes the rows of a chunk, and remembers the call with its first change; None when another has done that."""
 
 Progress = Callable[[int, int, int | None], Any]
 """Called after each chunk with the number of states done, of states seen, and of all states, None where not known."""
@@ -52,19 +54,17 @@ class BulkResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One thing of the input.
+class Input:
+    """What a run is over.
 
-    :param index: its place.
-    :param state_id: how to name it in a refusal.
-    :param row: what is to be written; None where the input is unusable.
-    :param error: why it is unusable.
+    :param entries: the states, or what is to become one.
+    :param total: how many there are, if that is known.
+    :param claim: remembers the call with its first change; None where that is not wanted, or done.
     """
 
-    index: int
-    state_id: str | None
-    row: Row | None
-    error: Exception | None = None
+    entries: Iterable[Entry]
+    total: int | None
+    claim: Claim | None = None
 
 
 @dataclass(slots=True)
@@ -73,52 +73,64 @@ class Run:
 
     :param parts: the running parts.
     :param transition: the name under which refused transitions are told of.
-    :param write: writes the rows of a chunk.
     :param chunk: how many states a chunk takes.
     :param progress: told after each chunk.
-    :param total: of how many, if that is known.
     :param joined: whether somebody else commits.
     :param listing: whether the ids are listed in the result.
     """
 
     parts: Parts
     transition: str
-    write: Callable[[Sequence[Row]], dict[str, Answer]]
     chunk: int
     progress: Progress | None
-    total: int | None
     joined: bool
     listing: bool = False
+    _seen: int = 0
     _done: int = 0
     _repeated: int = 0
     _refused: list[Refusal] = field(default_factory=list)
     _ids: list[str] = field(default_factory=list)
 
-    def over(self, entries: Iterable[Entry]) -> BulkResult:
+    def over(self, given: Callable[[], Input], write: Write) -> BulkResult:
         """Write everything, chunk by chunk.
 
-        :param entries: the input.
-        :raises BulkInterrupted: when the storage fails, or racers won every attempt at a chunk.
+        :param given: returns the input from its beginning. It is asked again when another has claimed the same call
+            while this one had changed nothing.
+        :param write: writes a chunk.
+        :raises BulkInterrupted: when it ends in the middle, by whatever error, or the storage fails, or racers won
+            every attempt at a chunk; where somebody else commits, the error itself is raised.
+        :raises IdempotencyKeyReused: when the key of the claim belongs to another call.
         """
-        seen = 0
-        for chunk in _chunks(entries, self.chunk):
-            self._account(chunk, self._written([entry.row for entry in chunk if entry.row is not None]))
-            seen += len(chunk)
-            if self.progress is not None:
-                self.progress(self._done, seen, self.total)
+        while not self._through(given(), write):
+            self._seen = 0
+            self._refused.clear()
         return self._result()
 
-    def _written(self, rows: Sequence[Row]) -> dict[str, Answer]:
-        if not rows:
-            return {}
+    def _through(self, given: Input, write: Write) -> bool:
+        chunks = _chunks(given.entries, self.chunk)
         try:
-            return self.write(rows)
-        except (StorageError, StateConflict) as error:
-            if self.joined:
-                raise
-            raise BulkInterrupted(self._result(), self._done) from error
+            while chunk := next(chunks, None):
+                rows = [entry.row for entry in chunk if entry.row is not None]
+                answers = write(rows, None if self._done else given.claim) if rows else {}
+                if answers is None:
+                    return False
+                self._account(chunk, answers)
+                if self.progress is not None:
+                    self.progress(self._done, self._seen, given.total)
+        except Exception as error:
+            if self._interrupts(error):
+                raise BulkInterrupted(self._result(), self._done) from error
+            raise
+        return True
 
-    def _account(self, chunk: Sequence[Entry], answers: dict[str, Answer]) -> None:
+    def _interrupts(self, error: Exception) -> bool:
+        """Tell whether there is something to say beside the error: what is committed, and that some may not be."""
+        if self.joined or (isinstance(error, IdempotencyKeyReused) and not self._done):
+            return False
+        return self._seen > 0 or isinstance(error, StorageError | StateConflict)
+
+    def _account(self, chunk: Sequence[Entry], answers: Answers) -> None:
+        self._seen += len(chunk)
         for entry in chunk:
             answer = entry.error if entry.row is None else answers[entry.row.name]
             if isinstance(answer, Done):
@@ -135,30 +147,20 @@ class Run:
         return BulkResult(self._done, tuple(self._refused), tuple(self._ids), self._repeated)
 
 
-def row_request(once: Request | None, place: str) -> Request | None:
-    """Return the request by which one state of a repeatable call is recognised.
-
-    :param once: the call's own request, or None.
-    :param place: the state's id, or something that is no id.
-    """
-    if once is None:
-        return None
-    # No id has a blank in it, so that two keys cannot run into each other.
-    key = f"{once.key} {place}"
-    return replace(once, key=key if len(key) <= MAX_KEY else hashlib.sha256(key.encode()).hexdigest())
-
-
 def _chunks(entries: Iterable[Entry], size: int) -> Iterator[list[Entry]]:
     """Cut the input into chunks without a name that occurs twice: the second time is decided after the first."""
     chunk: list[Entry] = []
     names: set[str] = set()
     for entry in entries:
         name = None if entry.row is None else entry.row.name
-        if len(chunk) == size or name in names:
+        if name in names:
             yield chunk
             chunk, names = [], set()
         chunk.append(entry)
         if name is not None:
             names.add(name)
+        if len(chunk) == size:  # at once: what comes next may be long in coming, or never come
+            yield chunk
+            chunk, names = [], set()
     if chunk:
         yield chunk

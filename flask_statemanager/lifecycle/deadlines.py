@@ -22,7 +22,8 @@ class Deadline:
     """A transition that is made by itself once a state has been in a status for too long.
 
     Updates and other transitions that stay in the status do not move the deadline. What happens when the status is left
-    and entered again is up to the policy.
+    and entered again is up to the policy. A policy holds until the deadline has ended: once it has fired, or been
+    skipped, or given up as dead, the next entry begins anew, whatever the policy.
 
     :param status: the status.
     :param after: seconds (or a timedelta) from the moment of entering it.
@@ -49,14 +50,17 @@ class Deadline:
         return f"{key}:deadline:{self.status}.{self.transition}"
 
 
-def checked(deadlines: Iterable[Any], allows: Callable[[str, str], bool]) -> tuple[Deadline, ...]:
+def checked(deadlines: Iterable[Any] | Deadline, allows: Callable[[str, str], bool]) -> tuple[Deadline, ...]:
     """Return a machine's deadlines, or refuse them.
 
-    :param deadlines: what the application declares.
+    :param deadlines: what the application declares, one or several.
     :param allows: tells whether a status of the machine allows a transition.
     :raises ConfigurationError: when one does not fit the machine, or two are the same.
     """
-    found = tuple(_checked(deadline, allows) for deadline in deadlines)
+    given = [deadlines] if isinstance(deadlines, Deadline | str) else deadlines
+    if not isinstance(given, Iterable):
+        raise ConfigurationError(f"deadlines= takes a Deadline or several of them, not {shown(given)}.")
+    found = tuple(_checked(deadline, allows) for deadline in given)
     if len({(deadline.status, deadline.transition) for deadline in found}) < len(found):
         raise ConfigurationError("Two deadlines have the same status and transition: keep one of them.")
     return found

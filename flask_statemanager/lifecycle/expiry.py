@@ -15,10 +15,7 @@ from .definitions import Definitions
 logger = logging.getLogger("flask_statemanager.effects")
 
 BATCH = 100
-"""How many expired states are looked up at once."""
-
-MOST = 10_000
-"""How many are written in one sweep, so that other work gets its turn."""
+"""How many states one sweep expires, so that other work gets its turn."""
 
 PATIENCE = 300.0
 """Seconds before a state is tried again whose expiry something refuses."""
@@ -40,19 +37,16 @@ class ExpirySweep:
         self._expires = expires
         self._refused: dict[str, float] = {}
 
-    def run(self) -> int:
-        """Sweep.
+    def run(self) -> bool:
+        """Sweep: one batch of states.
 
-        :returns: how many states this sweep has expired.
+        :returns: whether there is more to sweep at once.
         :raises StorageError: when the storage fails; what was written before stays.
         """
-        written = 0
-        for _ in range(MOST // BATCH):
-            names = self._due()
-            written += sum(self._expired(name) for name in names)
-            if len(names) < BATCH:
-                break
-        return written
+        names = self._due()
+        expired = [name for name in names if self._expired(name)]
+        # Without any progress others are sweeping, and the next look is early enough.
+        return len(names) == BATCH and (bool(expired) or any(name in self._refused for name in names))
 
     def _due(self) -> list[str]:
         """Return the longest due, without those that were refused a short while ago."""

@@ -171,7 +171,7 @@ class Machine:
     :param initial: the status of a new state, or several of which the first is the default.
     :param final: statuses that no transition but update and delete leaves, and that no rollback leaves.
     :param statuses: all statuses, where some occur in no transition.
-    :param deadlines: which transitions are made by themselves when a status lasts for too long.
+    :param deadlines: which transitions are made by themselves when a status lasts for too long; one or several.
     :ivar lapses: which status an expired state counts as, by the status it is stored with.
     :ivar pasts: the past tense of every transition.
     :raises ConfigurationError: when the parts contradict each other.
@@ -184,7 +184,7 @@ class Machine:
         initial: str | Sequence[str] = "created",
         final: Iterable[str] = (),
         statuses: Iterable[str] = (),
-        deadlines: Iterable[Deadline] = (),
+        deadlines: Iterable[Deadline] | Deadline = (),
     ) -> None:
         declared = tuple(transitions)
         self.initial: tuple[str, ...] = (initial,) if isinstance(initial, str) else tuple(initial)

@@ -5,22 +5,23 @@ from __future__ import annotations
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 
-from ..core.clock import in_utc, iso
-from ..core.codec import clean, copied
-from ..core.jobs import CANCELLED, DEAD, PENDING, STATUSES, TIMER, Job, JobQuery
+from ..core.clock import iso
+from ..core.codec import copied
+from ..core.idempotency import Request
+from ..core.jobs import CANCELLED, DEAD, PAUSED, PENDING, STATUSES, TIMER, Job, JobQuery
 from ..core.names import TimeOrderedIds, check_id, check_text, check_word
 from ..core.record import JSONObject, Key, Record
 from ..core.repeat import repeated_text
-from ..core.scope import entered
 from ..errors import JobNotFound, StateNotFound, StateValidationError, shown
-from .deadlines import LATEST
+from .moments import moment_of
 from .parts import BUCKET, Call, Parts
+from .timers import declares
 from .types import StateTransition
+from .validation import check_identity, open_envelope
 
 _KEY = re.compile(r"[A-Za-z0-9._@/+=~-]{1,255}", re.ASCII)
 _ids = TimeOrderedIds()
@@ -30,8 +31,9 @@ class Timer(dict[str, Any]):
     """A transition to be made later, or one that was.
 
     Keys: ``id, state_id, transition, key, status`` (``pending``, ``paused``, ``done``, ``skipped``, ``cancelled`` or
-    ``dead``), ``due_at, data, actor, reason, error, created_at, finished_at``. ``key`` is None for a deadline, whose
-    status stands in ``deadline``; ``error`` says why it was skipped.
+    ``dead``), ``due_at, data, metadata, name, actor, reason, error, created_at, finished_at``. ``key`` is None for a
+    deadline, whose status stands in ``deadline``; ``data``, ``metadata`` and ``name`` are what the state gets then;
+    ``error`` says why it was skipped or cancelled.
     """
 
     @classmethod
@@ -50,6 +52,8 @@ class Timer(dict[str, Any]):
             status=job.status,
             due_at=told.get("at"),
             data=copied(told.get("data")),
+            metadata=copied(told.get("metadata")),
+            name=told.get("name"),
             actor=told.get("actor"),
             reason=told.get("reason"),
             error=job.error,
@@ -96,7 +100,7 @@ class LifecycleScheduling(ABC):
         :param transition: a transition of its machine; it need not be allowed yet.
         :param at: when, an aware datetime within ten years; a moment in the past means at once.
         :param after: or in how many seconds (or a timedelta), at most ten years.
-        :param data: merged into the data then, as ``update_state`` does.
+        :param data: bare data or an envelope, merged then as ``update_state`` does.
         :param key: a name for it among the state's timers, 1 to 255 ASCII characters, letters, digits and
             ``._@/+=~-``; a pending timer of that name is replaced.
         :param only_in: make it only in this status, or one of these.
@@ -107,36 +111,39 @@ class LifecycleScheduling(ABC):
         :param idempotency_key: answer a repetition of this call as before.
         :returns: the timer.
         :raises StateNotFound: when there is no such state.
-        :raises StateValidationError: when the arguments are unusable, or its machine has no such transition or status.
-        :raises ConfigurationError: when the backend cannot keep timers.
+        :raises StateValidationError: when the arguments are unusable, its machine has no such transition or status, or
+            an envelope speaks of another state.
+        :raises LimitExceeded: when the data is too large, or actor, source, reason or idempotency key are too long.
+        :raises IdempotencyKeyReused: when ``idempotency_key`` belongs to another request.
+        :raises StateConflict: when racers won every attempt.
+        :raises ConfigurationError: when the backend cannot keep timers, remember requests or join a session, or
+            ``session`` is no session of this database.
         :raises StorageError: when the storage fails; nothing is written then.
         """
         parts = self._parts()
         name, event = check_id(state_id), check_word(transition, "transition")
+        envelope = open_envelope(data, parts.bucket.policy.max_value_bytes, "data")
         payload: JSONObject = {
             "key": _ids.new() if key is None else _checked_key(key),
-            "data": None if data is None else clean(_object(data), "data", parts.bucket.policy.max_value_bytes),
+            "data": envelope.data,
+            "metadata": envelope.metadata,
+            "name": envelope.name,
             "only_in": None if only_in is None else _only_in(only_in),
         }
-        moment = _moment(at, after)
+        moment = moment_of(at, after)
         call = Call("schedule_transition", actor, source, reason, idempotency_key)
         asked = {"state_id": name, "transition": event, "at": at, "after": after, **payload, "key": key}
         origin, once = parts.asked(call, asked)
         payload |= {"actor": origin.actor, "source": origin.source, "reason": origin.reason}
 
         def perform(unit: Any) -> Timer:
-            now = parts.bucket.clock.now()
-            job = self._timer(_live(parts, unit, name), event, payload, now, moment(now))
+            now, record = parts.bucket.clock.now(), _live(parts, unit, name)
+            check_identity(envelope, name, record.type)
+            job = self._timer(record, event, payload, now, moment(now))
             parts.bucket.enqueue(unit, [job])
             return Timer.of(parts.enqueues.jobs(unit, JobQuery(slots=(str(job.slot),)))[0])
 
-        def answer(unit: Any) -> Timer:
-            if once is None:
-                return perform(unit)
-            memory, now = parts.bucket.remembering(), parts.bucket.clock.now()
-            return Timer(json.loads(repeated_text(memory, unit, once, now, lambda: json.dumps(perform(unit)))))
-
-        return parts.bucket.within(answer, session, undone=True)
+        return Timer(parts.bucket.within(_repeatable(parts, once, perform), session, undone=True))
 
     def _timer(self, record: Record, event: str, payload: JSONObject, now: datetime, due_at: datetime) -> Job:
         machine = self._parts().definitions.get(record.type).machine
@@ -164,44 +171,49 @@ class LifecycleScheduling(ABC):
         key: str | None = None,
         transition: str | StateTransition | None = None,
         actor: str | None = None,
+        source: str | None = None,
         reason: str | None = None,
         session: Any = None,
         idempotency_key: str | None = None,
     ) -> int:
-        """Cancel timers of a state that have not fired, all of them or some; deadlines stay, unless they are dead.
+        """Cancel timers of a state that have not fired, all of them or some.
+
+        Deadlines stay, except for dead ones and those that the state's type no longer declares.
 
         :param state_id: which state; one that is deleted may still have some.
         :param key: only the one of this name.
         :param transition: only those of this transition.
-        :param actor: who asks.
+        :param actor: who asks; kept in the timer's ``error``, as are source and reason.
+        :param source: the part of the system that asks.
         :param reason: why.
         :param session: join this session's transaction.
         :param idempotency_key: answer a repetition of this call as before.
         :returns: how many were cancelled.
         :raises StateValidationError: when the arguments are unusable.
+        :raises LimitExceeded: when actor, source, reason or idempotency key are too long.
+        :raises IdempotencyKeyReused: when ``idempotency_key`` belongs to another request.
+        :raises StateConflict: when racers won every attempt.
+        :raises ConfigurationError: when the backend cannot keep timers, remember requests or join a session, or
+            ``session`` is no session of this database.
         :raises StorageError: when the storage fails.
         """
         parts = self._parts()
         record = Key(BUCKET, check_id(state_id))
         event = None if transition is None else check_word(transition, "transition")
         wanted = None if key is None else _checked_key(key)
-        call = Call("cancel_scheduled", actor, None, reason, idempotency_key)
+        call = Call("cancel_scheduled", actor, source, reason, idempotency_key)
         origin, once = parts.asked(call, {"state_id": record.name, "key": wanted, "transition": event})
-        why = f"cancelled by {origin.actor}" + (f": {reason}" if reason else "")
+        by = origin.actor if source is None else f"{origin.actor} ({source})"
+        why = f"cancelled by {by}" + (f": {reason}" if reason else "")
 
         def perform(unit: Any) -> int:
-            query = JobQuery(TIMER, (PENDING, DEAD), record, event)
-            found = [job for job in parts.enqueues.jobs(unit, query, lock=True) if _is(job, wanted)]
+            _locked(parts, unit, record)
+            query = JobQuery(TIMER, (PENDING, PAUSED, DEAD), record, event)
+            found = _free(parts, unit, parts.enqueues.jobs(unit, query, lock=True), wanted)
             now = parts.bucket.clock.now()
             return sum(parts.enqueues.save(unit, job.ended(CANCELLED, now, why)) for job in found)
 
-        def answer(unit: Any) -> int:
-            if once is None:
-                return perform(unit)
-            memory, now = parts.bucket.remembering(), parts.bucket.clock.now()
-            return int(repeated_text(memory, unit, once, now, lambda: str(perform(unit))))
-
-        return parts.bucket.within(answer, session, undone=True)
+        return int(parts.bucket.within(_repeatable(parts, once, perform), session, undone=True))
 
     def list_timers(
         self,
@@ -220,6 +232,8 @@ class LifecycleScheduling(ABC):
         :param after: go on behind this id.
         :param session: read inside this session's transaction.
         :raises StateValidationError: when the arguments are unusable.
+        :raises ConfigurationError: when the backend cannot keep timers or join a session, or ``session`` is no session
+            of this database.
         :raises StorageError: when the storage fails.
         """
         parts = self._parts()
@@ -236,57 +250,58 @@ class LifecycleScheduling(ABC):
         :param timer_id: its ``id``.
         :raises JobNotFound: when there is none, or it has been forgotten since it ended.
         :raises StateValidationError: when the id is no number.
+        :raises ConfigurationError: when the backend cannot keep timers.
         :raises StorageError: when the storage fails.
         """
         parts = self._parts()
         with parts.bucket.reading() as unit:
             found = parts.enqueues.jobs(unit, JobQuery(TIMER, id=_number(timer_id, "timer_id"), limit=1))
         if not found:
-            raise JobNotFound(f"The timer {shown(timer_id)}")
+            problem = (
+                "there is none, or it has been forgotten since it ended; list_timers(status=None) shows those there are"
+            )
+            raise JobNotFound(f"The timer {shown(timer_id)}", problem)
         return Timer.of(found[0])
 
 
 def _live(parts: Parts, unit: Any, name: str) -> Record:
-    with entered(parts.backend, unit):
-        found = parts.bucket.get(name)
-    if found is None:
+    found = _locked(parts, unit, Key(BUCKET, name))
+    if found is None or found.deleted:
         raise StateNotFound(name)
-    return found
+    return parts.bucket.present(found)
 
 
-def _is(job: Job, key: str | None) -> bool:
-    told = job.payload or {}
-    return ("deadline" not in told or job.status == DEAD) and key in (None, told.get("key"))
+def _locked(parts: Parts, unit: Any, key: Key) -> Record | None:
+    """Lock the state before its jobs, as every verb does: in another order two could wait for each other."""
+    return parts.backend.read(unit, key, lock=True)
 
 
-def _moment(at: datetime | None, after: float | timedelta | None) -> Any:
-    """Return a function that turns the present moment into the timer's."""
-    if (at is None) == (after is None):
-        raise StateValidationError({"at": ["Give either at or after."]})
-    if at is not None:
-        return partial(_not_past, in_utc(at, "at"))
-    span = _span(after)
-    return lambda now: now + span
+def _free(parts: Parts, unit: Any, found: list[Job], key: str | None) -> list[Job]:
+    """Return the jobs that may be cancelled: timers, dead deadlines, and those that nothing declares any more."""
+    wanted = [job for job in found if key in (None, (job.payload or {}).get("key"))]
+    if not any("deadline" in (job.payload or {}) and job.status != DEAD for job in wanted):
+        return wanted
+    record = parts.backend.read(unit, wanted[0].key)
+    return [job for job in wanted if job.status == DEAD or not _declared(parts, record, job)]
 
 
-def _not_past(at: datetime, now: datetime) -> datetime:
-    if at - now > LATEST:
-        raise StateValidationError({"at": ["Must lie within ten years."]})
-    return max(at, now)
+def _declared(parts: Parts, record: Record | None, job: Job) -> bool:
+    status = (job.payload or {}).get("deadline")
+    if status is None or record is None or record.deleted:
+        return False
+    return declares(parts.definitions, record.type, status, job.topic)
 
 
-def _span(after: object) -> timedelta:
-    if isinstance(after, int | float) and not isinstance(after, bool) and 0 <= after <= LATEST.total_seconds():
-        return timedelta(seconds=after)
-    if isinstance(after, timedelta) and timedelta(0) <= after <= LATEST:
-        return after
-    raise StateValidationError({"after": ["Must be a number of seconds or a timedelta, from 0 to ten years."]})
+def _repeatable(parts: Parts, once: Request | None, work: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return the work, or, for a request that may come again, the work done once; what it comes to is JSON."""
+    if once is None:
+        return work
 
+    def answer(unit: Any) -> Any:
+        memory, now = parts.bucket.remembering(), parts.bucket.clock.now()
+        return json.loads(repeated_text(memory, unit, once, now, lambda: json.dumps(work(unit))))
 
-def _object(data: object) -> object:
-    if not isinstance(data, dict):
-        raise StateValidationError({"data": [f"Must be a dict, not {type(data).__name__}."]})
-    return data
+    return answer
 
 
 def _checked_key(key: object) -> str:

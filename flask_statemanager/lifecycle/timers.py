@@ -120,19 +120,34 @@ def _resumed(job: Job, paused: Job | None, policy: str | None) -> Job:
     return replace(job, due_at=max(due_at, job.created_at), payload={**told, "at": iso(due_at)})
 
 
+def declares(definitions: Definitions, type_name: str, status: str, transition: str) -> bool:
+    """Tell whether a type has a deadline: the machine may be another one than when the deadline was set.
+
+    :param definitions: the declared types.
+    :param type_name: the type.
+    :param status: the status that the deadline is for.
+    :param transition: what it makes.
+    """
+    definition = definitions.find(type_name)
+    deadlines = () if definition is None else definition.machine.deadlines
+    return any((each.status, each.transition) == (status, transition) for each in deadlines)
+
+
 @dataclass(frozen=True, slots=True)
 class Firing:
     """Decides what a timer does to its state."""
 
     update: Update
     told: JSONObject
+    definitions: Definitions
 
     def __call__(self, current: Record | None, now: datetime) -> Step:
         """Decide.
 
         :param current: what is stored.
         :param now: the moment.
-        :raises Moot: when the state is gone, another one has its id, or it is not in a status that the timer is for.
+        :raises Moot: when the state is gone, another one has its id, it is not in a status that the timer is for, or
+            the deadline is not declared any more.
         :raises TransitionNotAllowed: when status or guards do not allow it.
         :raises StateValidationError: when the data does not fit.
         """
@@ -140,11 +155,17 @@ class Firing:
             raise Moot("The state is deleted.")
         if iso(current.created_at) != self.told["created"]:
             raise Moot("The state has been deleted since the timer was set, and another one has its id.")
+        self._check_declared(current.type)
         only_in: Sequence[str] | None = self.told.get("only_in")
         if only_in is not None and current.status not in only_in:
             listed = " or ".join(repr(status) for status in only_in)
             raise Moot(f"The state has moved on to the status {current.status!r}, and the timer is for {listed}.")
         return self.update(current, now)
+
+    def _check_declared(self, type_name: str) -> None:
+        status, transition = self.told.get("deadline"), self.update.transition
+        if status is not None and not declares(self.definitions, type_name, status, transition):
+            raise Moot(f"The type {type_name!r} no longer has a deadline {transition!r} for the status {status!r}.")
 
 
 class TimerRunner:
@@ -205,7 +226,9 @@ class TimerRunner:
         :param job: the claimed job.
         :raises StorageError: when the storage fails.
         """
-        self._end(job, None if job.attempts > RETRIES else self._pause(job.attempts), "The attempt took too long.")
+        # A hook that does not end has the job locked, and nobody may wait for it.
+        again = None if job.attempts > RETRIES else self._pause(job.attempts)
+        self._end(job, again, "The attempt took too long.", wait=False)
 
     def _fired(self, unit: Any, job: Job) -> str:
         now = self._bucket.clock.now()
@@ -217,7 +240,7 @@ class TimerRunner:
         update = Update(
             name=job.key.name,
             definition=self._definitions,
-            envelope=Envelope(data=told.get("data")),
+            envelope=Envelope(data=told.get("data"), metadata=told.get("metadata"), name=told.get("name")),
             transition=job.topic,
             mode="merge",
             lifetime=Lifetime(),
@@ -229,15 +252,15 @@ class TimerRunner:
         )
         try:
             with entered(self._bucket.backend, unit):
-                self._bucket.write(job.key.name, Firing(update, told), origin=origin)
+                self._bucket.write(job.key.name, Firing(update, told, self._definitions), origin=origin)
         except _REFUSALS as refusal:
             skipped = job.ended(SKIPPED, now, str(refusal)[:2000])
             self._enqueues.save(unit, replace(skipped, fence=job.fence + 1))
             return "skipped"
         return "done"
 
-    def _end(self, job: Job, again: timedelta | None, error: str) -> None:
+    def _end(self, job: Job, again: timedelta | None, error: str, *, wait: bool = True) -> None:
         now = self._bucket.clock.now()
         failed = job.ended(DEAD, now, error) if again is None else job.again(now + again, error)
-        saved = self._bucket.within(lambda unit: self._enqueues.save(unit, failed))
+        saved = self._bucket.within(lambda unit: self._enqueues.save(unit, failed, wait=wait))
         self._told(("dead" if again is None else "failed") if saved else "late", job)

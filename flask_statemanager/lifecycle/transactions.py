@@ -56,10 +56,14 @@ class LifecycleTransactions(ABC):
             attempt that raises.
         :returns: what the work returned.
         :raises StateConflict: when the last attempt lost too.
-        :raises StateValidationError: when ``attempts`` is no number from 1 on.
+        :raises StateValidationError: when an argument is unusable; the work is not begun then.
         """
         if type(attempts) is not int or attempts < 1:
             raise StateValidationError({"attempts": [f"Must be a number from 1 on, not {shown(attempts)}."]})
+        if not callable(work):
+            raise StateValidationError({"work": [f"Must be a function without arguments, not {shown(work)}."]})
+        if session is not None and not callable(getattr(session, "rollback", None)):
+            raise StateValidationError({"session": [f"Must be a session such as db.session, not {shown(session)}."]})
         joins = self._parts().joins
 
         def undo() -> None:

@@ -10,9 +10,11 @@ from typing import Any, Literal
 from ..core.clock import in_utc
 from ..core.names import TimeOrderedIds, check_id, check_text, check_word
 from ..core.record import Expectation, Key, Record, Revision
-from ..errors import StateNotFound, StateValidationError, TransitionNotAllowed, shown
-from .decisions import Registration, Rollback, Update
+from ..core.step import Lookup
+from ..errors import StateValidationError, TransitionNotAllowed, shown
+from .decisions import Registration, Update
 from .parts import BUCKET, Call, Parts
+from .restoring import Restoring
 from .state import State
 from .types import DELETE, ROLLBACK, StateTransition, StateType
 from .validation import MAX_TEXT, Lifetime, open_envelope
@@ -75,8 +77,12 @@ class LifecycleWrites(ABC):
         :param idempotency_key: answer a repetition of this call as before.
         :returns: the state as it is stored.
         :raises StateExists: when the id is taken.
+        :raises StateConflict: when racers won every attempt.
         :raises StateValidationError: when the input is unusable, or the type's schema or a validator refuses it.
-        :raises LimitExceeded: when the data is too large.
+        :raises LimitExceeded: when the data is too large, or actor, source, reason or key are too long.
+        :raises IdempotencyKeyReused: when ``idempotency_key`` belongs to another request.
+        :raises ConfigurationError: when ``session`` is no session of this database, or the backend cannot join one or
+            remember requests.
         :raises StorageError: when the storage fails; nothing is written then.
         """
         parts = self._parts()
@@ -133,9 +139,12 @@ class LifecycleWrites(ABC):
         :returns: the state as it is stored; after a deletion the last one, with status ``deleted``.
         :raises StateNotFound: when there is no such state.
         :raises TransitionNotAllowed: when the status has no such transition; GuardFailed when a guard refuses.
-        :raises StateConflict: when ``expect`` does not hold.
+        :raises StateConflict: when ``expect`` does not hold, or racers won every attempt.
         :raises StateValidationError: when the input is unusable, or the type's schema or a validator refuses it.
-        :raises LimitExceeded: when the data is too large.
+        :raises LimitExceeded: when the data is too large, or actor, source, reason or key are too long.
+        :raises IdempotencyKeyReused: when ``idempotency_key`` belongs to another request.
+        :raises ConfigurationError: when ``session`` is no session of this database, or the backend cannot join one or
+            remember requests.
         :raises StorageError: when the storage fails.
         """
         call = Call("update_state", actor, source, reason, idempotency_key)
@@ -209,8 +218,14 @@ class LifecycleWrites(ABC):
         :param idempotency_key: answer a repetition of this call as before.
         :returns: the last state, with status ``deleted``.
         :raises StateNotFound: when there is no such state.
-        :raises TransitionNotAllowed: when its machine does not let this status be deleted.
-        :raises StateConflict: when ``expect`` does not hold.
+        :raises TransitionNotAllowed: when its machine does not let this status be deleted; GuardFailed when a guard
+            refuses.
+        :raises StateConflict: when ``expect`` does not hold, or racers won every attempt.
+        :raises StateValidationError: when the arguments are unusable.
+        :raises LimitExceeded: when actor, source, reason or key are too long.
+        :raises IdempotencyKeyReused: when ``idempotency_key`` belongs to another request.
+        :raises ConfigurationError: when ``session`` is no session of this database, or the backend cannot join one or
+            remember requests.
         :raises StorageError: when the storage fails.
         """
         call = Call("delete_state", actor, source, reason, idempotency_key)
@@ -250,8 +265,12 @@ class LifecycleWrites(ABC):
         :returns: the state as it is stored.
         :raises StateNotFound: when there is no such state or version, or it is deleted.
         :raises TransitionNotAllowed: when the machine no longer has that status, or the present one is final.
-        :raises StateConflict: when ``expect`` does not hold.
+        :raises StateConflict: when ``expect`` does not hold, or racers won every attempt.
         :raises StateValidationError: when the arguments are unusable, or the old data is not acceptable any more.
+        :raises LimitExceeded: when the old data is too large, or actor, source, reason or key are too long.
+        :raises IdempotencyKeyReused: when ``idempotency_key`` belongs to another request.
+        :raises ConfigurationError: when ``session`` is no session of this database, or the backend cannot join one or
+            remember requests.
         :raises StorageError: when the storage fails.
         """
         parts = self._parts()
@@ -259,16 +278,7 @@ class LifecycleWrites(ABC):
         if (to_version is None) == (at is None):
             raise StateValidationError({"to_version": ["Give either to_version or at."]})
         position = in_utc(at, "at") if at is not None else _version(to_version, "to_version")
-        with parts.bucket.reading(session) as unit:
-            past = parts.history.record_at(unit, Key(BUCKET, name), position)
-            last = _before_deletion(parts, unit, Key(BUCKET, name)) if undelete else None
-        if past is None:
-            raise StateNotFound(name, at=position if at is not None else f"version {position}")
-        if past.deleted:
-            raise StateValidationError({"to_version": ["The state was deleted then: restore a version before."]})
-        if at is not None:
-            past = parts.bucket.present(past, in_utc(at, "at"))
-        decide = Rollback(name, parts.definitions, past, last, undelete=undelete)
+        decide = Lookup(Restoring(parts, Key(BUCKET, name), position, undelete))
         wanted = _expectation(expect)
         asked = {"state_id": name, "position": position, "undelete": undelete, "expect": wanted}
         origin, once = parts.asked(Call("rollback_state", actor, source, reason, idempotency_key), asked)
@@ -303,14 +313,6 @@ def _given(decide: Registration | Update) -> dict[str, Any]:
         "expires_at": lifetime.expires_at,
         "owner": decide.owner,
     }
-
-
-def _before_deletion(parts: Parts, unit: Any, key: Key) -> Record | None:
-    """Return what a tombstone was before it was deleted."""
-    stored = parts.backend.read(unit, key)
-    if stored is None or not stored.deleted:
-        return None
-    return parts.history.record_at(unit, key, stored.version - 1)
 
 
 def _check_word(value: object, field: str, known: tuple[str, ...]) -> None:

@@ -77,10 +77,10 @@ class Trap:
         if found:
             self.passes(CLAIMED)
 
-    def _marking(self, *_call: Any) -> None:
+    def _marking(self, *_call: Any, **_named: Any) -> None:
         self.passes(MARKING)
 
-    def _marked(self, *_call: Any) -> None:
+    def _marked(self, *_call: Any, **_named: Any) -> None:
         self._thread.written = True
         self.passes(MARKED)
 

@@ -16,15 +16,16 @@ from ...core.ports import Backend, Unit, settle
 from ...core.powers import Counts, Expires, JoinsTransaction, KeepsHistory, Searches
 from ...core.query import ChangeQuery, Query
 from ...core.record import Change, Key, Record
-from ...errors import ConfigurationError, StateConflict, StorageError
+from ...errors import ConfigurationError, StateConflict
 from .connection import SqlUnit, in_memory, pool_for, unreachable
 from .dialects import dialect_of
 from .idempotency import SqlIdempotency
-from .joining import JoinedUnit, held_by_this_thread, joined
+from .joining import hold, joined, refuse_to_wait_for_itself
 from .many import SqlMany
 from .outbox import SqlOutbox
 from .retention import SqlRetention
 from .search import Searching
+from .sessions import made_whole
 from .statements import Row, Statements, compiled
 from .tables import Tables
 
@@ -119,7 +120,7 @@ class SqlBackend(
 
     def new_session(self) -> Session:
         """Return a session of the same database, for whoever asks to commit, roll back and close."""
-        return Session(self.engine) if self._sessions is None else self._sessions()
+        return made_whole(Session(self.engine) if self._sessions is None else self._sessions())
 
     def lost_race(self, error: BaseException) -> bool:
         """Tell whether a session's error means that another transaction was faster, so that trying again helps.
@@ -134,15 +135,15 @@ class SqlBackend(
         :param unit: an open unit.
         :param key: which record.
         :param lock: lock the row until the unit ends (PostgreSQL; SQLite has locked the file already).
-        :raises StorageError: when the database fails.
+        :raises StorageError: when the database fails, or this thread's own session has it locked.
         """
-        if lock and not isinstance(unit, JoinedUnit) and held_by_this_thread(unit, key):
-            raise StorageError(
-                f"{key} is written in this thread's session, which has not committed: waiting for it would never end. "
-                "Commit the session first, or join it with session=."
-            )
+        if lock:
+            refuse_to_wait_for_itself(unit, [key])
         statement = self._statements.read_locked if lock else self._statements.read
-        return self._one(unit.run(statement, self._statements.key_values(key)))
+        found = self._one(unit.run(statement, self._statements.key_values(key)))
+        if lock and found is not None:
+            hold(unit, [key])
+        return found
 
     def apply(self, unit: SqlUnit, change: Change) -> int:
         """Append the history row, which draws the revision, then write the state row under the seen version.
@@ -160,8 +161,7 @@ class SqlBackend(
         drawn = unit.run(self._statements.insert_history, self._statements.history_values(change, values))
         if not drawn:
             raise StateConflict(change.key, change.version - 1, None)
-        if isinstance(unit, JoinedUnit):
-            unit.hold(change.key)
+        hold(unit, [change.key])
         revision: int = drawn[0][0]
         values["revision"] = revision
         if change.version == 1:

@@ -11,9 +11,9 @@ from sqlalchemy.sql import ClauseElement
 
 from ...core.idempotency import Remembered, Request
 from ...core.powers import Idempotent
-from ...errors import StorageError, StorageTimeout
+from ...errors import StorageTimeout
 from .connection import SqlUnit
-from .joining import JoinedUnit, held_by_this_thread
+from .joining import Lock, hold, refuse_to_wait_for_itself
 from .power import SqlPower
 from .statements import Statements, compiled
 
@@ -76,17 +76,12 @@ class SqlIdempotency(SqlPower, Idempotent):
         :param now: the moment.
         :raises StateConflict: when another transaction has taken the scope, and this one must not see it (PostgreSQL's
             REPEATABLE READ).
-        :raises StorageError: when the database fails.
+        :raises StorageError: when the database fails, or this thread's own session has taken the scope.
         """
         scope = {name: getattr(request, name) for name in _SCOPE}
-        held = tuple(scope.values())
-        if isinstance(unit, JoinedUnit):
-            unit.hold(held)
-        elif held_by_this_thread(unit, held):
-            raise StorageError(
-                f"The idempotency key {request.key!r} is in use in this thread's session, which has not committed: "
-                "waiting for it would never end. Commit the session first, or join it with session=."
-            )
+        locks = [Lock("idempotency key", request.key, (request.actor, request.verb))]
+        refuse_to_wait_for_itself(unit, locks)
+        hold(unit, locks)
         time = self._dialect.bound_time
         values = {"fingerprint": request.fingerprint, "outcome": None}
         values |= {"created_at": time(now), "expires_at": time(now + request.ttl)}

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Select, Update, and_, bindparam, delete, func, not_, or_, select, update
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Select,
+    Text,
+    Update,
+    and_,
+    bindparam,
+    cast,
+    delete,
+    func,
+    not_,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql import ClauseElement, ColumnElement
 
@@ -52,7 +68,10 @@ class JobStatements:
         stored = and_(columns.id == bindparam("k_id"), columns.fence == bindparam("k_fence"))
         saved = {name: statements.bound(columns[name]) for name in _SAVED}
         self.save = self._compile(update(self._table).where(stored).values(**saved, fence=columns.fence + 1))
-        self.renew = self._compile(update(self._table).where(stored).values(due_at=self._moment("until")))
+        free = self._update_free(stored).values(**saved, fence=columns.fence + 1)
+        self.save_at_once = self._compile(free)
+        renewed = self._update_free(self._fenced()).values(due_at=self._moment("until"))
+        self.renew = self._compile(renewed)
         # SQLite returns no values from before an update, so there the choice comes first.
         self.claim = self._compile(self._claim() if statements.postgres else self._claimable())
         self.take = self._compile(self._leased().where(among(statements, columns.id, "k_ids")))
@@ -72,6 +91,38 @@ class JobStatements:
 
     def _moment(self, name: str) -> ColumnElement[Any]:
         return bindparam(name, type_=self._table.c.due_at.type)
+
+    def _update_free(self, condition: ColumnElement[bool]) -> Update:
+        """Update the jobs that fit and that nobody has locked, for no other transaction is to be waited for."""
+        job = self._table.c
+        if not self._statements.postgres:
+            return update(self._table).where(condition)
+        free = select(job.id).where(condition).with_for_update(skip_locked=True, of=self._table)
+        chosen = free.cte("chosen").prefix_with("MATERIALIZED")
+        return update(self._table).where(job.id == chosen.c.id)
+
+    def _fenced(self) -> ColumnElement[bool]:
+        """The condition that id and fence are a pair of those in the parameters, see :meth:`fenced`."""
+        job = self._table.c
+        if self._statements.postgres:
+            kind = ARRAY(BigInteger())
+            arrays = (cast(bindparam(name, type_=kind, required=False), kind) for name in ("k_ids", "k_fences"))
+            pairs = func.unnest(*arrays).table_valued("id", "fence").render_derived(name="given")
+            given = select(pairs.c.id, pairs.c.fence)
+        else:
+            items = func.json_each(bindparam("k_pairs", type_=Text(), required=False)).table_valued("value")
+            given = select(*(func.json_extract(items.c.value, f"$[{index}]") for index in (0, 1)))
+        return tuple_(job.id, job.fence).in_(given)
+
+    def fenced(self, jobs: Sequence[Job]) -> dict[str, Any]:
+        """Return the parameters that say which jobs, and with which fences, for :attr:`renew`.
+
+        :param jobs: the jobs.
+        """
+        pairs = sorted((job.id, job.fence) for job in jobs)
+        if self._statements.postgres:
+            return {"k_ids": [id_ for id_, _ in pairs], "k_fences": [fence for _, fence in pairs]}
+        return {"k_pairs": encode([list(pair) for pair in pairs])}
 
     def _one_of(self, *statuses: str) -> ColumnElement[bool]:
         return or_(*(self._table.c.status == status for status in statuses))

@@ -8,7 +8,9 @@ delivers them, when the session is usable again. A rolled-back transaction takes
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet
 
@@ -22,6 +24,23 @@ from .connection import SqlUnit, in_memory, unreachable
 from .dialects import Dialect
 
 _INFO = "flask_statemanager.announcements"
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """Something beside a record that one transaction has and others wait for; a record's lock is its key.
+
+    :param kind: what it is, for people.
+    :param name: which one.
+    :param scope: what else tells it from others.
+    """
+
+    kind: str
+    name: Hashable
+    scope: Hashable = None
+
+    def __str__(self) -> str:
+        return f"The {self.kind} {self.name!r}"
 
 
 class Announcements:
@@ -64,23 +83,35 @@ class Announcements:
         """
         return self._waiting.setdefault(_innermost(session), [])
 
-    def hold(self, session: Session, unit: SqlUnit, key: Hashable) -> None:
-        """Note that a record is written, and so locked, by the innermost transaction.
+    def held(self, session: Session) -> dict[tuple[str, Hashable], Dialect]:
+        """Return what the innermost transaction has locked, by table and lock.
+
+        :param session: the session.
+        """
+        return self._held.setdefault(_innermost(session), {})
+
+    def hold(self, session: Session, unit: SqlUnit, locks: Iterable[Hashable]) -> None:
+        """Note what the innermost transaction has locked.
 
         :param session: the session.
         :param unit: knows database and table.
-        :param key: the record, or what else others wait for.
+        :param locks: records, and what else others wait for.
         """
-        self._held.setdefault(_innermost(session), {})[unit.table, key] = unit.dialect
-        _of_this_thread().add(self)
+        self.held(session).update(dict.fromkeys(((unit.table, lock) for lock in locks), unit.dialect))
+        _sessions.known.add(self)
 
-    def holds(self, unit: SqlUnit, key: Hashable) -> bool:
-        """Tell whether a transaction of the session has written a record and is still open.
+    @property
+    def holding(self) -> bool:
+        """Whether an open transaction of the session has anything locked."""
+        return any(self._held.values())
+
+    def holds(self, unit: SqlUnit, lock: Hashable) -> bool:
+        """Tell whether an open transaction of the session has something locked.
 
         :param unit: knows database and table.
-        :param key: the record, or what else others wait for.
+        :param lock: the record, or what else others wait for.
         """
-        found = (held.get((unit.table, key)) for held in self._held.values())
+        found = (held.get((unit.table, lock)) for held in self._held.values())
         return any(dialect is not None and _same_database(dialect, unit.dialect) for dialect in found)
 
     def begins_in_savepoint(self, session: Session) -> bool:
@@ -96,7 +127,7 @@ class Announcements:
 
     def _after_commit(self, session: Session) -> None:
         transaction = _innermost(session)
-        if transaction in self._waiting:
+        if transaction in self._waiting or transaction in self._held:
             self._committed.add(transaction)
 
     def _after_end(self, session: Session, transaction: SessionTransaction) -> None:
@@ -117,7 +148,7 @@ class Announcements:
 
 
 class _Sessions(threading.local):
-    """The sessions that a thread has written with, as long as they live."""
+    """The sessions in which a thread has locked anything, as long as they live."""
 
     def __init__(self) -> None:
         self.known: WeakSet[Announcements] = WeakSet()
@@ -126,17 +157,32 @@ class _Sessions(threading.local):
 _sessions = _Sessions()
 
 
-def _of_this_thread() -> WeakSet[Announcements]:
-    return _sessions.known
+def hold(unit: SqlUnit, locks: Iterable[Hashable]) -> None:
+    """Note what a unit has locked until its transaction ends; one of its own ends before anybody could ask.
 
-
-def held_by_this_thread(unit: SqlUnit, key: Hashable) -> bool:
-    """Tell whether this thread has a record locked in a session's open transaction, and would wait for itself.
-
-    :param unit: knows database and table.
-    :param key: the record, or what else others wait for.
+    :param unit: any unit.
+    :param locks: records, and what else others wait for.
     """
-    return any(announcements.holds(unit, key) for announcements in _of_this_thread())
+    if isinstance(unit, JoinedUnit):
+        unit.hold(locks)
+
+
+def refuse_to_wait_for_itself(unit: SqlUnit, locks: Iterable[Hashable]) -> None:
+    """See that this thread is not about to wait for a session of its own, which would never end.
+
+    :param unit: a unit that is going to take locks.
+    :param locks: which ones; only looked at when the thread holds any.
+    :raises StorageError: when a session's open transaction has one of them.
+    """
+    if isinstance(unit, JoinedUnit):
+        return
+    holding = [announcements for announcements in _sessions.known if announcements.holding]
+    held = (lock for lock in (locks if holding else ()) if any(each.holds(unit, lock) for each in holding))
+    for lock in held:
+        raise StorageError(
+            f"{lock} is locked by this thread's session, which has not committed: waiting for it would never end. "
+            "Commit the session first, or join it with session=."
+        )
 
 
 def _same_database(one: Dialect, other: Dialect) -> bool:
@@ -218,12 +264,28 @@ class JoinedUnit(SqlUnit):
         """
         Announcements.of(self._session).add(self._session, act)
 
-    def hold(self, key: Hashable) -> None:
-        """Note that a record is written, and so locked until the session's transaction ends.
+    def hold(self, locks: Iterable[Hashable]) -> None:
+        """Note what is locked until the session's transaction ends.
 
-        :param key: the record, or what else others wait for.
+        :param locks: records, and what else others wait for.
         """
-        Announcements.of(self._session).hold(self._session, self, key)
+        Announcements.of(self._session).hold(self._session, self, locks)
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo the block's writes when it raises; the database gives up the locks that were taken in it.
+
+        :raises StorageError: when the database fails.
+        """
+        held = Announcements.of(self._session).held(self._session)
+        kept = dict(held)
+        try:
+            with super().savepoint():
+                yield
+        except BaseException:
+            held.clear()
+            held.update(kept)
+            raise
 
     def waiting(self) -> list[Act]:
         """Return what the session's innermost transaction is going to announce."""

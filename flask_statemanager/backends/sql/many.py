@@ -1,4 +1,4 @@
-"""Many records at once: in one statement on PostgreSQL, in a few on SQLite."""
+"""Many records at once: in one or two statements on PostgreSQL, in a few on SQLite."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ...core.many import Move, Moved
 from ...core.powers import MultiKey
 from ...core.query import ChangeQuery, Query
 from ...core.record import Change, Key, Record
-from ...errors import StateConflict, StorageError
+from ...errors import StateConflict
 from .appends import Appends
 from .connection import SqlUnit
-from .joining import JoinedUnit, held_by_this_thread
+from .joining import hold, refuse_to_wait_for_itself
 from .moves import Moves, among, listed, locked
 from .power import SqlPower
 from .search import Searching
-from .statements import Compiled, compiled
+from .statements import Compiled, Row, compiled
 
 logger = logging.getLogger("flask_statemanager.sql")
 
@@ -72,10 +72,13 @@ class SqlMany(SqlPower, MultiKey):
         :raises StorageError: when the database fails, or this thread's own session has one of them locked.
         """
         if lock:
-            self._check_own_locks(unit, bucket, names)
+            refuse_to_wait_for_itself(unit, (Key(bucket, name) for name in names))
         values = {"k_bucket": bucket, "k_names": listed(self._statements, sorted(names))}
         rows = unit.run(self._reads[lock], values, planned=False)
-        return {row[1]: self._statements.record(row) for row in rows}
+        found = {row[1]: self._statements.record(row) for row in rows}
+        if lock:
+            hold(unit, (Key(bucket, name) for name in found))
+        return found
 
     def apply_many(self, unit: SqlUnit, changes: Sequence[Change]) -> list[int]:
         """Store changes of different records: history rows, which draw the revisions, then state rows.
@@ -88,9 +91,7 @@ class SqlMany(SqlPower, MultiKey):
         """
         if not changes:
             return []
-        if isinstance(unit, JoinedUnit):
-            for change in changes:
-                unit.hold(change.key)
+        hold(unit, (change.key for change in changes))
         return self._apply_as_json(unit, changes) if self._statements.postgres else self._apply_rows(unit, changes)
 
     def move_many(self, unit: SqlUnit, move: Move) -> list[Moved]:
@@ -98,20 +99,16 @@ class SqlMany(SqlPower, MultiKey):
 
         :param unit: an open writing unit.
         :param move: the transition.
+        :raises StateConflict: when what was logged is not what was changed; the unit has to be rolled back then.
         :raises StorageError: when the database fails, or this thread's own session has one of them locked.
         """
         if not move.ways or not move.names:
             return []
-        self._check_own_locks(unit, move.bucket, move.names)
-        found = unit.run(self._moves.statement(move.ways), self._moves.values(move), planned=False)
-        rows = sorted(map(tuple, found))
-        if rows and self._moves.follow is not None:
-            unit.run(self._moves.follow, {"k_first": rows[0][0], "k_last": rows[-1][0]}, fetch=False)
-        if isinstance(unit, JoinedUnit):
-            for row in rows:
-                unit.hold(Key(move.bucket, row[1]))
+        rows = self._logged(unit, move)
+        if rows and self._followed(unit, rows) != len(rows):
+            raise StateConflict(f"A record of {move.bucket}", None, None)
         moved = []
-        for revision, name, version, source, at in rows:
+        for revision, name, version, source, at, *_ in rows:
             moment = self._dialect.read_time(at)
             assert moment is not None
             moved.append(Moved(name, source, version, revision, moment))
@@ -130,15 +127,23 @@ class SqlMany(SqlPower, MultiKey):
         rows = unit.run(listing, {"k_revisions": listed(self._statements, revisions)}, planned=False)
         return [self._statements.change(row) for row in rows]
 
-    def _check_own_locks(self, unit: SqlUnit, bucket: str, names: Sequence[str]) -> None:
-        if isinstance(unit, JoinedUnit):
-            return
-        held = next((name for name in names if held_by_this_thread(unit, Key(bucket, name))), None)
-        if held is not None:
-            raise StorageError(
-                f"{Key(bucket, held)} is written in this thread's session, which has not committed: waiting for it "
-                "would never end. Commit the session first, or join it with session=."
-            )
+    def _logged(self, unit: SqlUnit, move: Move) -> Sequence[Row]:
+        """Run the statement of a move, on PostgreSQL behind the one that locks the records."""
+        values = self._moves.values(move)
+        if self._moves.lock is not None:
+            refuse_to_wait_for_itself(unit, (Key(move.bucket, name) for name in move.names))
+            found = [row[0] for row in unit.run(self._moves.lock, values, planned=False)]
+            hold(unit, (Key(move.bucket, name) for name in found))
+            # What has appeared since is not locked.
+            values["k_names"] = found
+        return sorted(map(tuple, unit.run(self._moves.statement(move.ways), values, planned=False)))
+
+    def _followed(self, unit: SqlUnit, rows: Sequence[Row]) -> int:
+        """Return how many states have followed their log, once they have."""
+        if self._moves.follow is None:
+            return int(rows[0][-1])
+        between = {"k_first": rows[0][0], "k_last": rows[-1][0]}
+        return int(unit.run(self._moves.follow, between, fetch=False)[0][0])
 
     def _apply_as_json(self, unit: SqlUnit, changes: Sequence[Change]) -> list[int]:
         """One statement, to which all rows travel as one JSON text."""

@@ -67,6 +67,9 @@ class Moves:
         self._postgres = statements.postgres
         self._state, self._history = statements.tables.state, statements.tables.history
         self._kept: tuple[str, Compiled] | None = None
+        # In a statement before the one that moves: having waited for a racer, one locks what the racer has left,
+        # but its UPDATE still looks for what was there when the statement began.
+        self.lock = self._compile(locked(statements, [self._state.c.name])) if self._postgres else None
         # On SQLite the states follow in a second statement, as INSERT stands in no WITH clause there.
         self.follow = None if self._postgres else self._compile(self._followed(self._history.c, between=True))
 
@@ -74,12 +77,13 @@ class Moves:
         """Return the statement that makes a move (on SQLite only logs it).
 
         :param ways: the ways of the move.
-        :returns: a statement that returns revision, name, version, status before, and moment of what is moved.
+        :returns: a statement that returns revision, name, version, status before and moment of each that is logged, and
+            on PostgreSQL how many states have followed.
         """
         # By its text, as equality would take True for 1 in a rule.
         shape, kept = repr(ways), self._kept
         if kept is None or kept[0] != shape:
-            made = self._moved(ways) if self._postgres else self._only_logged(ways).returning(*self._told())
+            made = self._moved(ways) if self._postgres else self._only_logged(ways)
             kept = self._kept = shape, self._compile(made)
         return kept[1]
 
@@ -99,18 +103,21 @@ class Moves:
     def _compile(self, statement: ClauseElement) -> Compiled:
         return compiled(statement, self._statements.dialect)
 
-    def _moved(self, ways: Sequence[Way]) -> Update:
-        """All in one on PostgreSQL: lock in the order of the names, log what fits, change what was logged."""
+    def _moved(self, ways: Sequence[Way]) -> Select[Any]:
+        """All in one on PostgreSQL, where the records are locked: log what fits, change what was logged."""
         named = locked(self._statements, self._state.c).cte("named")
         told = ("bucket", "name", "from_status", *_FOLLOWING.values())
         logged = self._logged(self._fitting(ways, named.c))
         written = logged.returning(*(self._history.c[name] for name in told)).cte("written")
-        return self._followed(written.c, between=False).returning(*self._told(written))
+        followed = self._followed(written.c, between=False).returning(self._state.c.revision).cte("followed")
+        number = select(func.count()).select_from(followed).scalar_subquery()
+        return select(*self._told(written), number)
 
-    def _only_logged(self, ways: Sequence[Way]) -> Insert:
+    def _only_logged(self, ways: Sequence[Way]) -> ClauseElement:
         state = self._state.c
         here = state.bucket == self._parameter("bucket", state.bucket)
-        return self._logged(self._fitting(ways, state).where(here, among(self._statements, state.name, "k_names")))
+        rows = self._fitting(ways, state).where(here, among(self._statements, state.name, "k_names"))
+        return self._logged(rows).returning(*self._told())
 
     def _told(self, written: CTE | None = None) -> list[Expression]:
         columns = (self._history if written is None else written).c

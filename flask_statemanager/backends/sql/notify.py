@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import select
+import selectors
 import threading
 import time
 from collections.abc import Callable
@@ -169,9 +169,15 @@ class Listener:
         self._line.run(f'LISTEN "{quoted}"')
         self._outage.over()
         self._wake()  # for what was sent while nobody listened
+        # Not select(), which fails for descriptors from 1024 on.
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._line.connection, selectors.EVENT_READ)
+            self._hear(selector)
+
+    def _hear(self, selector: selectors.BaseSelector) -> None:
         heard_at = time.monotonic()
         while not self._closed.is_set():
-            if select.select([self._line.connection], [], [], _BOUND)[0]:
+            if selector.select(_BOUND):
                 heard_at = time.monotonic()
                 if _heard(self._line.connection):
                     self._wake()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -14,6 +14,7 @@ from ...core.enqueues import Enqueues
 from ...core.jobs import Job, JobCounts, JobQuery
 from .connection import SqlUnit
 from .job_statements import JobStatements
+from .joining import Lock, hold, refuse_to_wait_for_itself
 from .moves import listed
 from .power import SqlPower
 from .statements import Statements, compiled
@@ -56,8 +57,11 @@ class SqlOutbox(SqlPower, Enqueues):
 
         :param unit: an open writing unit.
         :param jobs: new jobs.
-        :raises StorageError: when the database fails.
+        :raises StorageError: when the database fails, or this thread's own session has a slot locked.
         """
+        slots = [_slot(job.slot) for job in jobs if job.slot is not None]
+        refuse_to_wait_for_itself(unit, slots)
+        hold(unit, slots)
         for start in range(0, len(jobs), _ROWS):
             some = jobs[start : start + _ROWS]
             values = {}
@@ -92,26 +96,33 @@ class SqlOutbox(SqlPower, Enqueues):
         ]
 
     def renew(self, unit: SqlUnit, jobs: Sequence[Job], until: datetime) -> None:
-        """Prolong the leases of jobs whose fences are unchanged.
+        """Prolong the leases of jobs whose fences are unchanged, in one statement that waits for no lock of a row.
 
         :param unit: an open writing unit.
         :param jobs: as :meth:`claim` gave them.
         :param until: the new end.
         :raises StorageError: when the database fails.
         """
-        end = self._dialect.bound_time(until)
-        for job in sorted(jobs, key=lambda job: job.id):
-            unit.run(self._jobs.renew, {"until": end, "k_id": job.id, "k_fence": job.fence}, fetch=False)
+        if jobs:
+            values = {"until": self._dialect.bound_time(until), **self._jobs.fenced(jobs)}
+            unit.run(self._jobs.renew, values, fetch=False, planned=False)
 
-    def save(self, unit: SqlUnit, job: Job) -> bool:
+    def save(self, unit: SqlUnit, job: Job, *, wait: bool = True) -> bool:
         """Write what may change of a job, if nobody else has.
 
         :param unit: an open writing unit.
         :param job: the job, with the fence that it was read with.
+        :param wait: whether to wait for the lock of its row (PostgreSQL; SQLite has locked the file already).
         :returns: whether it was written.
-        :raises StorageError: when the database fails.
+        :raises StorageError: when the database fails, or this thread's own session has it locked.
         """
-        return bool(unit.run(self._jobs.save, self._jobs.saved(job), fetch=False)[0][0])
+        if wait:
+            refuse_to_wait_for_itself(unit, _locks(job))
+        statement = self._jobs.save if wait else self._jobs.save_at_once
+        saved = bool(unit.run(statement, self._jobs.saved(job), fetch=False)[0][0])
+        if saved:
+            hold(unit, _locks(job))
+        return saved
 
     def withdraw(self, unit: SqlUnit, slots: Sequence[str], status: str, now: datetime) -> int:
         """Pause pending jobs that have one of these slots, or cancel pending and paused ones.
@@ -121,8 +132,10 @@ class SqlOutbox(SqlPower, Enqueues):
         :param status: paused or cancelled.
         :param now: the moment.
         :returns: how many jobs it was.
-        :raises StorageError: when the database fails.
+        :raises StorageError: when the database fails, or this thread's own session has a slot locked.
         """
+        refuse_to_wait_for_itself(unit, map(_slot, slots))
+        hold(unit, map(_slot, slots))
         values = {"k_slots": listed(self._statements, slots), "now": self._dialect.bound_time(now)}
         return int(unit.run(self._jobs.withdraw[status], values, fetch=False)[0][0])
 
@@ -132,10 +145,23 @@ class SqlOutbox(SqlPower, Enqueues):
         :param unit: an open unit.
         :param query: which ones.
         :param lock: lock their rows until the unit ends (PostgreSQL; SQLite has locked the file already).
-        :raises StorageError: when the database fails.
+        :raises StorageError: when the database fails, or this thread's own session has one of them locked.
         """
+        if not lock:
+            return self._listed(unit, query)
+        refuse_to_wait_for_itself(unit, self._needed(unit, query))
+        found = self._listed(unit, query, lock=True)
+        hold(unit, [each for job in found for each in _locks(job)])
+        return found
+
+    def _listed(self, unit: SqlUnit, query: JobQuery, *, lock: bool = False) -> list[Job]:
         statement, values = self._jobs.listing(query, lock=lock)
         return [self._jobs.job(row) for row in unit.run(statement, values, planned=False)]
+
+    def _needed(self, unit: SqlUnit, query: JobQuery) -> Iterator[Hashable]:
+        """The locks that a locking query takes, found out without waiting, and only when somebody asks."""
+        for job in self._listed(unit, query):
+            yield from _locks(job)
 
     def count_jobs(self, unit: SqlUnit, now: datetime) -> JobCounts:
         """Return how the jobs stand.
@@ -195,3 +221,14 @@ class SqlOutbox(SqlPower, Enqueues):
         :raises StorageError: when the database fails.
         """
         return self._dialect.read_time(unit.run(self._beats.last, {})[0][0])
+
+
+def _slot(slot: str) -> Lock:
+    return Lock("job in the slot", slot)
+
+
+def _locks(job: Job) -> Iterator[Lock]:
+    """What others wait for that want the same job: some know its id, some its slot."""
+    yield Lock("job", job.id)
+    if job.slot is not None:
+        yield _slot(job.slot)

@@ -106,6 +106,25 @@ class LeaseContract:
         assert queue.save(a.ended(DONE, START))
         assert not queue.save(b.ended(DONE, START))
 
+    def test_no_leases_are_renewed_for_nobody_and_none_of_an_earlier_holder(self, queue: Queue) -> None:
+        """An empty list is fine; the fence of a job that was claimed again is another one."""
+        queue.put(new_job())
+        queue.renew([], minute(9))
+        first = queue.claimed()
+        second = queue.claimed(START + LEASE)
+        queue.renew([first], minute(9))
+        assert queue.only() == second
+
+    def test_a_save_that_does_not_wait_writes_what_nobody_has(self, queue: Queue) -> None:
+        """As any other does: under the fence, which goes up."""
+        queue.put(new_job())
+        held = queue.claimed()
+        ended = held.ended(DONE, START)
+        for expected in (True, False):
+            with queue.backend.writing() as unit:
+                assert queue.power.save(unit, ended, wait=False) is expected
+        assert queue.only() == replace(ended, fence=held.fence + 1)
+
     def test_what_may_change_of_a_job_is_written_and_the_rest_is_not(self, queue: Queue) -> None:
         """Status, moments, slot, payload, attempts, worker, error and trace; the fence goes up."""
         queue.put(new_job(payload={"n": 1}, slot="s"))
