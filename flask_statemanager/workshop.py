@@ -141,19 +141,19 @@ class Workshop:
         if self.desk is not None:
             self.desk.look()
 
-    def forget(self, batch: int = BATCH) -> None:
+    def forget(self, batch: int = BATCH) -> bool:
         """Remove effects and timers that ended well some time ago, and answers to requests that nobody repeats.
 
-        :param batch: how many are removed in one transaction.
+        :param batch: how many of each, in a transaction each.
+        :returns: whether there may be more.
         :raises StorageError: when the storage fails.
         """
-        outbox, backend = self.outbox, self.bucket.backend
-        while outbox.forget(timedelta(seconds=self.settings.keep_finished), batch) == batch:
-            pass
-        removed = batch
-        while isinstance(backend, Idempotent) and removed == batch:
+        backend = self.bucket.backend
+        more = self.outbox.forget(timedelta(seconds=self.settings.keep_finished), batch) == batch
+        if isinstance(backend, Idempotent):
             with backend.writing() as unit:
-                removed = backend.forget_requests(unit, self.bucket.clock.now(), batch)
+                more = backend.forget_requests(unit, self.bucket.clock.now(), batch) == batch or more
+        return more
 
     def close(self) -> None:
         """End this process's threads."""

@@ -507,7 +507,9 @@ def test_a_deadline_that_does_not_fit_the_machine_is_refused(deadline: Any, said
         Machine(initial="pending", transitions=WAYS, deadlines=[deadline])
 
 
-@pytest.mark.parametrize("given", [None, 5, "pending", {"pending": 900}.get], ids=str)
+@pytest.mark.parametrize(
+    "given", [None, 5, "pending", {"pending": 900}.get], ids=["none", "number", "text", "function"]
+)
 def test_deadlines_are_one_or_several(given: Any) -> None:
     with pytest.raises(ConfigurationError, match="deadlines= takes"):
         Machine(initial="pending", transitions=WAYS, deadlines=given)

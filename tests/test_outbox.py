@@ -211,10 +211,10 @@ def test_what_ended_well_is_forgotten_after_a_week_and_dead_letters_stay(world: 
     states.discard_effect(states.list_effects(status="pending")[0].id)
     states.run_worker()
     world.clock.advance(7 * 86_400)
-    world.runtime.workshop.forget(batch=1)
+    assert not world.runtime.workshop.forget(batch=1)
     assert [e.status for e in states.list_effects()] == ["dead", "cancelled", "done"]
     world.clock.advance(1)
-    world.runtime.workshop.forget(batch=1)
+    assert [world.runtime.workshop.forget(batch=1) for _ in range(3)] == [True, True, False]
     assert [e.status for e in states.list_effects()] == ["dead"]
     counts = world.runtime.workshop.outbox.counts()
     assert (counts.pending, counts.due, counts.dead) == (0, 0, 1)
