@@ -8,12 +8,14 @@ PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 5000
 ARGS ?=
+BENCH_VENV ?= .venv-bench
 PYTEST_ARGS ?=
 WORKERS ?= auto
 
 BIN := $(VENV)/bin
 BASE := $(VENV)/.installed-base
 DEV := $(VENV)/.installed-dev
+BENCH := $(BENCH_VENV)/.installed-bench
 REQUIRES := setup.cfg setup.py pyproject.toml tools/bootstrap.py tools/redis_server.py
 # The check picks a free port for itself.
 LISTEN := $(if $(findstring --check,$(ARGS)),,--port $(PORT))
@@ -68,8 +70,9 @@ suite: $(DEV)
 	@rm -f .coverage .coverage.*
 	REQUIRE_SERVERS=1 $(BIN)/python -m pytest -n $(WORKERS) --cov $(PYTEST_ARGS)
 
-bench: $(DEV)
-	$(BIN)/python -m benchmarks $(ARGS)
+# The packages to compare with stay out of the environment that the tests run in.
+bench: $(BENCH)
+	$(BENCH_VENV)/bin/python -m benchmarks $(ARGS)
 
 tox: $(DEV)
 	$(BIN)/tox run $(ARGS)
@@ -77,10 +80,11 @@ tox: $(DEV)
 clean:
 	rm -rf build dist docs/_build htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache \
 		.pytest_cache .ruff_cache *.egg-info
-	find . -name __pycache__ -type d -not -path './$(VENV)/*' -not -path './.tox/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -not -path './$(BENCH_VENV)/*' -not -path './.tox/*' \
+		-prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV) .tox
+	rm -rf $(VENV) $(BENCH_VENV) .tox
 
 $(BASE): $(REQUIRES)
 	$(PYTHON) tools/bootstrap.py $(VENV)
@@ -92,3 +96,9 @@ $(DEV): $(REQUIRES)
 	$(BIN)/python -m pip install --editable '.[dev]'
 	$(BIN)/python tools/redis_server.py
 	@touch $(BASE) $@
+
+$(BENCH): $(REQUIRES) benchmarks/requirements.txt
+	$(PYTHON) tools/bootstrap.py $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --editable '.[test]' --requirement benchmarks/requirements.txt
+	$(BENCH_VENV)/bin/python tools/redis_server.py
+	@touch $@

@@ -1,20 +1,132 @@
-"""Run the benchmarks: python -m benchmarks [lifecycle | throughput | bulk] [options of that one]."""
+"""Run the benchmarks: ``python -m benchmarks [NAME ...]``, see ``--help``."""
 
+from __future__ import annotations
+
+import argparse
+import json
+import logging
 import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
-from benchmarks import bulk, lifecycle, throughput
+from benchmarks.ground import NOWHERE, Choice, Ground
+from benchmarks.report import document, figures_table, results_table
+from benchmarks.suites import DATABASES, SUITES
 
-SUITES = {"lifecycle": lifecycle.main, "throughput": throughput.main, "bulk": bulk.main}
+SAVED = Path(__file__).with_name("results.json")
+"""What the documentation shows."""
+
+FIGURES = "figures"
+"""Asks for the table of the figures to reach alone."""
 
 
-def main() -> None:
-    """Run the benchmark that is named first on the command line, or all of them."""
-    words = sys.argv[1:]
-    chosen = [words.pop(0)] if words and words[0] in SUITES else list(SUITES)
-    for name in chosen:
-        print(f"\n## {name}\n")
-        sys.argv[1:] = words
-        SUITES[name]()
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
+    found = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure, and print Markdown and JSON.")
+    names = ", ".join(SUITES)
+    about = (
+        f"what to measure: {names}; all by default. With {FIGURES} among them, only the figures to reach are printed"
+    )
+    found.add_argument("names", nargs="*", metavar="NAME", help=about)
+    found.add_argument("--stores", default=",".join(DATABASES), help=f"where, some of {','.join(DATABASES)}")
+    found.add_argument("--no-peers", action="store_true", help="leave other packages out")
+    found.add_argument("--rounds", type=int, help="how many rounds count (default: what each needs)")
+    found.add_argument(
+        "--apart", action="store_true", help="cores of their own for client and servers: a quiet machine"
+    )
+    found.add_argument("--quick", action="store_true", help="be short rather than exact")
+    found.add_argument(
+        "--postgres", metavar="URL", help="a server on which databases may be made, postgresql+psycopg://"
+    )
+    found.add_argument(
+        "--json", metavar="FILE", type=Path, help="write the JSON document there, instead of printing it"
+    )
+    found.add_argument(
+        "--save", action="store_true", help=f"write it to {SAVED.name} for the docs, beside the rest there"
+    )
+    return found
+
+
+def measured(names: list[str], choice: Choice) -> list[dict[str, Any]]:
+    """Measure.
+
+    :param names: of the suites.
+    :param choice: what is asked for.
+    :returns: what was measured.
+    """
+    found: list[dict[str, Any]] = []
+    with ExitStack() as stack:
+        ground = Ground(choice, stack)
+        for name in names:
+            begin = time.monotonic()
+            found += [{"suite": name, **each} for each in SUITES[name].results(ground)]
+            print(f"{name}: {time.monotonic() - begin:.0f} s", file=sys.stderr)
+    return found
+
+
+def with_saved(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return results together with the saved ones of other suites and stores.
+
+    :param results: what was measured.
+    """
+    saved = json.loads(SAVED.read_text(encoding="utf-8"))["results"] if SAVED.exists() else []
+    fresh = {(each["suite"], each["store"]) for each in results}
+    kept = [each for each in saved if (each["suite"], each["store"]) not in fresh and each["suite"] in SUITES]
+    return sorted(kept + results, key=lambda each: list(SUITES).index(each["suite"]))
+
+
+def text(results: list[dict[str, Any]]) -> str:
+    """Return the JSON document.
+
+    :param results: what was measured.
+    """
+    return json.dumps(document(results), indent=1, ensure_ascii=False)
+
+
+def write(path: Path, results: list[dict[str, Any]]) -> None:
+    """Write the JSON document.
+
+    :param path: where.
+    :param results: what was measured.
+    """
+    path.write_text(f"{text(results)}\n", encoding="utf-8")
+
+
+def main(words: list[str] | None = None) -> None:
+    """Measure and print.
+
+    :param words: the command line; that of the process by default.
+    """
+    reader = parser()
+    given = reader.parse_intermixed_args(words)
+    stores = frozenset(given.stores.split(","))
+    names = [name for name in given.names if name != FIGURES]
+    alone = len(names) < len(given.names)
+    unknown = [*(set(names) - set(SUITES)), *(stores - set(DATABASES))]
+    if unknown:
+        reader.error(f"{', '.join(sorted(unknown))} is not known")
+    # Nobody carries effects out here, and that is not to be warned of.
+    logging.getLogger("flask_statemanager.effects").setLevel(logging.ERROR)
+    choice = Choice(
+        stores | {NOWHERE},
+        peers=not given.no_peers,
+        quick=given.quick,
+        apart=given.apart,
+        rounds=given.rounds,
+        postgres=given.postgres,
+    )
+    results = measured(names or list(SUITES), choice)
+    if not alone:
+        print(results_table(results), end="\n\n")
+    print(figures_table(results))
+    if given.save:
+        write(SAVED, with_saved(results))
+    if given.json:
+        write(given.json, results)
+    elif not alone and not given.save:
+        print(f"\n{text(results)}")
 
 
 if __name__ == "__main__":

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
-from contextlib import AbstractContextManager, contextmanager
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import psycopg
 
-from benchmarks.floor import DOCUMENT, NOW
-from benchmarks.rounds import Operation
+from benchmarks.floor import NOW, with_tables
+from benchmarks.ground import Store
+from benchmarks.work import DOCUMENT
 
 STATE = "bucket, name, label, type, status, version, revision, schema_version, data, metadata, created_at, updated_at"
 HISTORY = (
@@ -30,12 +32,12 @@ LOG_GIVEN = (
 FOLLOW = "UPDATE statemanager_state SET status = 'next', version = version + 1 WHERE bucket = 'floor'"
 
 
-class BulkFloor:
+class BulkFloor(ABC):
     """Registrations and transitions of many states on one driver connection.
 
     :param connection: the driver's connection, in autocommit mode.
     :param transaction: opens a writing transaction.
-    :param number: how many states.
+    :param number: how many states are moved.
     :param now: a moment as the driver takes it.
     """
 
@@ -47,14 +49,15 @@ class BulkFloor:
         self.number = number
         self.now = now
         self.version = 1
-        self.write_rows("floor")
+        self.write_rows("floor", number)
 
-    def rows(self, bucket: str) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    def rows(self, bucket: str, number: int) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
         """Return the rows of new states, and of their history.
 
         :param bucket: where to put them.
+        :param number: how many.
         """
-        names = [f"f{i}" for i in range(self.number)]
+        names = [f"f{i}" for i in range(number)]
         head = [(bucket, name, name, "user") for name in names]
         tail = (DOCUMENT, "{}", self.now, self.now)
         return (
@@ -62,16 +65,17 @@ class BulkFloor:
             [(*each, None, "created", 1, 1, *tail, "create", "system") for each in head],
         )
 
-    def write_rows(self, bucket: str) -> None:
+    @abstractmethod
+    def write_rows(self, bucket: str, number: int) -> None:
         """Insert new states with their history.
 
         :param bucket: where to put them.
+        :param number: how many.
         """
-        raise NotImplementedError
 
-    def replace_rows(self) -> None:
+    @abstractmethod
+    def replace_rows(self, _number: int) -> None:
         """Give every state another document, with its history."""
-        raise NotImplementedError
 
     def move_rows(self, _number: int) -> None:
         """Move all states by two statements, without looking at them."""
@@ -80,36 +84,25 @@ class BulkFloor:
             self.connection.execute(LOG)
             self.connection.execute(FOLLOW)
 
-    def register(self, number: int) -> None:
-        """Insert new states."""
-        self.write_rows(f"floor_{number}")
-
-    def merge(self, _number: int) -> None:
-        """Write new documents."""
-        self.version += 1
-        self.replace_rows()
-
-    def operations(self) -> dict[str, Operation]:
-        """Return what is measured, by the name of the work."""
-        return {"register": self.register, "transition": self.move_rows, "transition with data": self.merge}
-
 
 class SqliteBulkFloor(BulkFloor):
     """With ``executemany``."""
 
-    def write_rows(self, bucket: str) -> None:
+    def write_rows(self, bucket: str, number: int) -> None:
         """Insert new states with their history.
 
         :param bucket: where to put them.
+        :param number: how many.
         """
-        states, logged = self.rows(bucket)
+        states, logged = self.rows(bucket, number)
         with self.transaction():
             self._insert("statemanager_history", HISTORY, logged)
             self._insert("statemanager_state", STATE, states)
 
-    def replace_rows(self) -> None:
+    def replace_rows(self, _number: int) -> None:
         """Give every state another document, with its history."""
-        _states, logged = self.rows("floor")
+        self.version += 1
+        _states, logged = self.rows("floor", self.number)
         with self.transaction():
             self._insert("statemanager_history", HISTORY, [(*row[:6], self.version, *row[7:]) for row in logged])
             self.connection.executemany(
@@ -126,18 +119,20 @@ class SqliteBulkFloor(BulkFloor):
 class PostgresBulkFloor(BulkFloor):
     """With COPY, into the tables or into a temporary one."""
 
-    def write_rows(self, bucket: str) -> None:
+    def write_rows(self, bucket: str, number: int) -> None:
         """Insert new states with their history.
 
         :param bucket: where to put them.
+        :param number: how many.
         """
-        states, logged = self.rows(bucket)
+        states, logged = self.rows(bucket, number)
         with self.transaction():
             self._copy(f"statemanager_history ({HISTORY})", logged)
             self._copy(f"statemanager_state ({STATE})", states)
 
-    def replace_rows(self) -> None:
+    def replace_rows(self, _number: int) -> None:
         """Give every state another document, with its history."""
+        self.version += 1
         with self.transaction():
             self.connection.execute("CREATE TEMPORARY TABLE given (name text, data jsonb) ON COMMIT DROP")
             self._copy("given (name, data)", [(f"f{i}", DOCUMENT) for i in range(self.number)])
@@ -153,29 +148,26 @@ class PostgresBulkFloor(BulkFloor):
                 copy.write_row(row)
 
 
-def sqlite_bulk_floor(path: str, number: int) -> BulkFloor:
-    """Return the floor of an SQLite file that has the tables.
+def bulk_floor(store: Store, stack: ExitStack, number: int) -> BulkFloor:
+    """Return the floor in a database of its own.
 
-    :param path: the file.
-    :param number: how many states.
+    :param store: where.
+    :param stack: closes it.
+    :param number: how many states are moved.
     """
-    connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("PRAGMA synchronous=NORMAL")
+    url = with_tables(store)
+    if store.short == "postgresql":
+        connection: Any = psycopg.connect(url.replace("+psycopg", "", 1), autocommit=True)
+        stack.callback(connection.close)
+        return PostgresBulkFloor(connection, connection.transaction, number, NOW)
+    connection = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+    stack.callback(connection.close)
+    connection.execute(f"PRAGMA synchronous={'FULL' if store.durable else 'NORMAL'}")
 
     @contextmanager
-    def transaction() -> Any:
+    def transaction() -> Iterator[None]:
         connection.execute("BEGIN IMMEDIATE")
         yield
         connection.execute("COMMIT")
 
     return SqliteBulkFloor(connection, transaction, number, NOW.replace(tzinfo=None).isoformat(sep=" "))
-
-
-def postgres_bulk_floor(url: str, number: int) -> BulkFloor:
-    """Return the floor of a PostgreSQL database that has the tables.
-
-    :param url: its SQLAlchemy URL.
-    :param number: how many states.
-    """
-    connection = psycopg.connect(url.replace("+psycopg", "", 1), autocommit=True)
-    return PostgresBulkFloor(connection, connection.transaction, number, NOW)

@@ -1,160 +1,332 @@
-"""The floor: the statements that a verb runs, on the bare driver, with parameters that lie ready."""
+"""The floor: what a verb does to the database, by the bare driver, with parameters that lie ready."""
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections.abc import Callable
-from contextlib import AbstractContextManager, contextmanager
+from abc import ABC, abstractmethod
+from contextlib import ExitStack
 from datetime import datetime, timezone
 from typing import Any
 
+import orjson
 import psycopg
-from sqlalchemy import MetaData, Table
+from sqlalchemy import MetaData, create_engine
 
-from benchmarks.rounds import Operation
+from benchmarks.ground import Store
+from benchmarks.work import DOCUMENT, LISTED, PAGE, SEEN, VERSIONS
 from flask_statemanager.backends.sql.tables import declare
+from flask_statemanager.backends.sql.triggers import GUARDED, TRIGGERS
 
-TABLES = declare(MetaData())
-SEEN = 64
-"""How many states the reads and transitions go round."""
-
-CHANGED = ("status", "version", "revision", "data", "updated_at")
-DOCUMENT = json.dumps({"email": "a@example.com", "plan": "pro", "notes": "x" * 220})
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
+COLUMNS = (
+    "bucket, name, label, type, status, owner, version, revision, schema_version, data, metadata, created_at, "
+    "updated_at, expires_at, deleted_at"
+)
+SELECT = f"SELECT {COLUMNS} FROM statemanager_state WHERE bucket = ? AND name = ?"
+INSERT = (
+    "INSERT INTO statemanager_state (bucket, name, label, type, status, version, revision, schema_version, data, "
+    "metadata, created_at, updated_at) VALUES (?, ?, ?, 'account', ?, 1, ?, 1, ?, '{}', ?, ?)"
+)
+LOG = (
+    "INSERT INTO statemanager_history (bucket, name, label, type, from_status, to_status, version, schema_version, "
+    "data, metadata, record_created_at, created_at, event, actor) "
+    "VALUES (?, ?, ?, 'account', ?, ?, ?, 1, ?, '{}', ?, ?, ?, 'system')"
+)
+FOLLOW = (
+    "UPDATE statemanager_state SET status = ?, version = ?, revision = ?, data = ?, updated_at = ? "
+    "WHERE bucket = ? AND name = ? AND version = ?"
+)
+JOB = (
+    "INSERT INTO statemanager_outbox (kind, bucket, name, topic, version, slot, ordered, status, due_at, attempts, "
+    "fence, created_at) VALUES ('effect', ?, ?, 'bench', ?, ?, ?, 'pending', ?, 0, 0, ?)"
+)
+FOUND = (
+    f"SELECT {COLUMNS} FROM statemanager_state WHERE bucket = ? AND type = 'account' AND status = 'active' "
+    f"AND deleted_at IS NULL ORDER BY created_at, name LIMIT {PAGE + 1}"
+)
+LOGGED = (
+    "SELECT revision, version, event, from_status, to_status, label, type, owner, schema_version, data, metadata, "
+    "record_created_at, expires_at, deleted_at, actor, source, reason, request_id, idempotency_key, created_at "
+    "FROM statemanager_history WHERE bucket = ? AND name = ? ORDER BY version DESC"
+)
 
-class Floor:
-    """The verbs' statements on one driver connection.
 
-    :param connection: the driver's connection, in autocommit mode.
-    :param mark: writes a parameter of this name into a statement.
-    :param transaction: opens a writing transaction.
-    :param now: a moment as the driver takes it.
-    :param postgres: whether it is PostgreSQL.
+class Floor(ABC):
+    """The verbs' statements on a driver's connection.
+
     :param bucket: what tells its rows from those of another floor.
     """
 
-    def __init__(
-        self,
-        connection: Any,
-        *,
-        mark: Callable[[str], str],
-        transaction: Callable[[], AbstractContextManager[object]],
-        now: Any,
-        postgres: bool,
-        bucket: str = "floor",
-    ) -> None:
-        self.connection = connection
+    now: Any
+    """A moment as the driver takes it."""
+
+    def __init__(self, bucket: str = "floor") -> None:
         self.bucket = bucket
-        self.transaction = transaction
-        self.now = now
-        key = f"bucket = {mark('bucket')} AND name = {mark('name')}"
-        columns = ", ".join(column.name for column in TABLES.state.columns)
-        self.read = f"SELECT {columns} FROM statemanager_state WHERE {key}"
-        self.lock = f"{self.read} FOR UPDATE" if postgres else self.read
-        self.insert_state = _insert(TABLES.state, mark, {})
-        drawn = {"revision": None, "xid": "pg_current_xact_id()::text::bigint" if postgres else None}
-        self.insert_job = _insert(TABLES.outbox, mark, {"id": None})
-        self.insert_history = f"{_insert(TABLES.history, mark, drawn)} RETURNING revision"
-        changed = ", ".join(
-            f"{name} = {mark(name)}" for name in ("status", "version", "revision", "data", "updated_at")
-        )
-        self.update = f"UPDATE statemanager_state SET {changed} WHERE {key} AND version = {mark('seen')}"
+        self.versions = [1] * SEEN
+
+    def seen(self) -> None:
+        """Register the states that are read and updated."""
         for number in range(SEEN):
             self.register(number, f"seen_{number}")
 
-    def values(self, name: str, version: int, status: str) -> dict[str, Any]:
-        """Return the parameters of a state row and a history row."""
-        names = [column.name for table in (TABLES.state, TABLES.history) for column in table.columns]
-        now = dict.fromkeys(("created_at", "updated_at", "record_created_at"), self.now)
-        given = {
-            "bucket": self.bucket,
-            "name": name,
-            "label": name,
-            "type": "user",
-            "status": status,
-            "to_status": status,
-        }
-        given |= {"version": version, "data": DOCUMENT, "metadata": "{}", "event": "x", "actor": "system"}
-        return dict.fromkeys(names) | now | given | {"schema_version": 1, "seen": version - 1, "revision": 0}
-
+    @abstractmethod
     def register(self, number: int, name: str = "") -> None:
-        """Look whether the id is free, append to the history, insert the state."""
-        values = self.values(name or f"new_{number}", 1, "created")
-        with self.transaction():
-            self.connection.execute(self.lock, values).fetchone()
-            values["revision"] = self.connection.execute(self.insert_history, values).fetchone()[0]
-            self.connection.execute(self.insert_state, values)
+        """Look whether the id is free, append to the history, insert the state, and commit.
 
-    def transition(self, number: int, *, effect: bool = False) -> None:
-        """Read the state, append to the history, update the state, and leave a job for an effect where asked for."""
-        name = {"bucket": self.bucket, "name": f"seen_{number % SEEN}"}
-        with self.transaction():
-            version = self.connection.execute(self.lock, name).fetchone()[6]
-            values = self.values(name["name"], version + 1, "active")
-            values["revision"] = self.connection.execute(self.insert_history, values).fetchone()[0]
-            self.connection.execute(self.update, values)
-            if effect:
-                self.connection.execute(self.insert_job, self.job(name["name"], version + 1))
+        :param number: makes the id.
+        :param name: the id itself.
+        """
 
-    def job(self, name: str, version: int) -> dict[str, Any]:
-        """Return the parameters of a job."""
-        slot = f"{self.bucket}:{name}:{version}:bench"
-        values = dict.fromkeys(column.name for column in TABLES.outbox.columns)
-        return values | {
-            "kind": "effect", "bucket": self.bucket, "name": name, "topic": "bench", "version": version, "slot": slot,
-            "ordered": True, "status": "pending", "due_at": self.now, "attempts": 0, "fence": 0, "created_at": self.now,
-        }  # fmt: skip
+    @abstractmethod
+    def update(self, number: int, *, effect: bool = False) -> None:
+        """Read the state, append to the history, update the state, and commit.
 
-    def get(self, number: int) -> None:
-        """Read a state."""
-        self.connection.execute(self.read, {"bucket": self.bucket, "name": f"seen_{number % SEEN}"}).fetchone()
+        :param number: says which state.
+        :param effect: leave a job for an effect, too.
+        """
 
-    def operations(self) -> dict[str, Operation]:
-        """Return what is measured, by name."""
-        return {"transition with history": self.transition, "register": self.register, "get_state": self.get}
+    @abstractmethod
+    def rows(self, statement: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        """Run a single statement that reads.
+
+        :param statement: with question marks.
+        :param parameters: for the marks.
+        """
+
+    @abstractmethod
+    def write(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
+        """Write many rows and commit.
+
+        :param statement: with question marks.
+        :param rows: the parameters of each.
+        """
+
+    def get(self, number: int) -> Any:
+        """Read a state and its document.
+
+        :param number: says which state.
+        """
+        return orjson.loads(self.rows(self.select, (self.bucket, f"seen_{number % SEEN}"))[0][9])
+
+    def search(self, _number: int) -> list[Any]:
+        """Read a page and its documents."""
+        return [orjson.loads(row[9]) for row in self.rows(self.page, (self.bucket,))]
+
+    def history(self, _number: int) -> list[Any]:
+        """Read the versions of a state and their documents."""
+        return [orjson.loads(row[9]) for row in self.rows(self.versions_of, (self.bucket, "long"))]
+
+    def fill(self) -> None:
+        """Write what :meth:`search` and :meth:`history` read."""
+        now = self.now
+        statuses = [("active", "suspended")[i % 2] for i in range(LISTED)]
+        listed = [(self.bucket, f"listed_{i}", "x", status, i, DOCUMENT, now, now) for i, status in enumerate(statuses)]
+        self.write(INSERT, listed)
+        versions = range(1, VERSIONS + 1)
+        self.write(
+            LOG, [(self.bucket, "long", "x", "active", "active", each, DOCUMENT, now, now, "x") for each in versions]
+        )
+
+    select = SELECT
+    page = FOUND
+    versions_of = LOGGED
 
 
-def _insert(table: Table, mark: Callable[[str], str], drawn: dict[str, str | None]) -> str:
-    values = {c.name: drawn.get(c.name, mark(c.name)) for c in table.columns}
-    given = {name: value for name, value in values.items() if value is not None}
-    return f"INSERT INTO {table.name} ({', '.join(given)}) VALUES ({', '.join(given.values())})"
+class SqliteFloor(Floor):
+    """With ``sqlite3``.
 
-
-def sqlite_floor(path: str, bucket: str = "floor") -> Floor:
-    """Return the floor of an SQLite file that has the tables.
-
-    :param path: the file.
+    :param path: a file with the tables.
+    :param durable: whether a commit waits for the disk.
     :param bucket: as for :class:`Floor`.
     """
-    connection = sqlite3.connect(path, isolation_level=None, timeout=60, check_same_thread=False)
-    connection.execute("PRAGMA synchronous=NORMAL")
-
-    @contextmanager
-    def transaction() -> Any:
-        connection.execute("BEGIN IMMEDIATE")
-        yield
-        connection.execute("COMMIT")
 
     now = NOW.replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
-    return Floor(
-        connection, mark=lambda name: f":{name}", transaction=transaction, now=now, postgres=False, bucket=bucket
-    )
+
+    def __init__(self, path: str, *, durable: bool = False, bucket: str = "floor") -> None:
+        self.connection = sqlite3.connect(path, isolation_level=None, timeout=60, check_same_thread=False)
+        self.connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+        super().__init__(bucket)
+
+    def register(self, number: int, name: str = "") -> None:
+        """Look whether the id is free, append to the history, insert the state, and commit.
+
+        :param number: makes the id.
+        :param name: the id itself.
+        """
+        execute, bucket, now = self.connection.execute, self.bucket, self.now
+        name = name or f"new_{number}"
+        execute("BEGIN IMMEDIATE")
+        execute(SELECT, (bucket, name)).fetchone()
+        logged = (bucket, name, name, None, "active", 1, DOCUMENT, now, now, "create")
+        revision = execute(LOG, logged).lastrowid
+        execute(INSERT, (bucket, name, name, "active", revision, DOCUMENT, now, now))
+        execute("COMMIT")
+
+    def update(self, number: int, *, effect: bool = False) -> None:
+        """Read the state, append to the history, update the state, and commit.
+
+        :param number: says which state.
+        :param effect: leave a job for an effect, too.
+        """
+        execute, bucket, now = self.connection.execute, self.bucket, self.now
+        name = f"seen_{number % SEEN}"
+        execute("BEGIN IMMEDIATE")
+        seen = execute(SELECT, (bucket, name)).fetchone()[6]
+        logged = (bucket, name, name, "active", "active", seen + 1, DOCUMENT, now, now, "suspend")
+        revision = execute(LOG, logged).lastrowid
+        execute(FOLLOW, ("active", seen + 1, revision, DOCUMENT, now, bucket, name, seen))
+        if effect:
+            execute(JOB, (bucket, name, seen + 1, f"{bucket}:{name}:{seen + 1}:bench", True, now, now))
+        execute("COMMIT")
+
+    def rows(self, statement: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        """Run a single statement that reads.
+
+        :param statement: with question marks.
+        :param parameters: for the marks.
+        """
+        return self.connection.execute(statement, parameters).fetchall()
+
+    def write(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
+        """Write many rows and commit.
+
+        :param statement: with question marks.
+        :param rows: the parameters of each.
+        """
+        self.connection.execute("BEGIN IMMEDIATE")
+        self.connection.executemany(statement, rows)
+        self.connection.execute("COMMIT")
 
 
-def postgres_floor(url: str, bucket: str = "floor") -> Floor:
-    """Return the floor of a PostgreSQL database that has the tables.
+def _marked(statement: str) -> str:
+    """Return a statement for psycopg, with JSON as the text that is stored."""
+    columns = statement.replace(" data, metadata,", " data::text, metadata::text,")
+    return (columns if statement.startswith("SELECT") else statement).replace("?", "%s")
 
-    :param url: its SQLAlchemy URL.
+
+class PostgresFloor(Floor):
+    """With psycopg.
+
+    :param url: the SQLAlchemy URL of a database with the tables.
     :param bucket: as for :class:`Floor`.
     """
-    connection = psycopg.connect(url.replace("+psycopg", "", 1), autocommit=True)
-    return Floor(
-        connection,
-        mark=lambda name: f"%({name})s",
-        transaction=connection.transaction,
-        now=NOW,
-        postgres=True,
-        bucket=bucket,
+
+    now = NOW
+    select, page, versions_of = _marked(SELECT), _marked(FOUND), _marked(LOGGED)
+    select_locked = f"{select} FOR UPDATE"
+    insert, log, follow, job = _marked(INSERT), f"{_marked(LOG)} RETURNING revision", _marked(FOLLOW), _marked(JOB)
+    together = (
+        f"WITH logged AS ({log}), followed AS (UPDATE statemanager_state SET status = %s, version = %s, "
+        "revision = (SELECT revision FROM logged), data = %s, updated_at = %s "
+        "WHERE bucket = %s AND name = %s AND version = %s RETURNING revision) SELECT revision FROM followed"
     )
+
+    def __init__(self, url: str, *, bucket: str = "floor") -> None:
+        address = url.replace("+psycopg", "", 1)
+        self.connection = psycopg.connect(address)
+        self.cursor = self.connection.cursor()
+        self.single = psycopg.connect(address, autocommit=True)
+        self.single_cursor = self.single.cursor()
+        super().__init__(bucket)
+
+    def register(self, number: int, name: str = "") -> None:
+        """Look whether the id is free, append to the history, insert the state, and commit.
+
+        :param number: makes the id.
+        :param name: the id itself.
+        """
+        cursor, bucket, now = self.cursor, self.bucket, self.now
+        name = name or f"new_{number}"
+        cursor.execute(self.select, (bucket, name))
+        cursor.fetchone()
+        cursor.execute(self.log, (bucket, name, name, None, "active", 1, DOCUMENT, now, now, "create"))
+        revision = cursor.fetchone()[0]
+        cursor.execute(self.insert, (bucket, name, name, "active", revision, DOCUMENT, now, now))
+        self.connection.commit()
+
+    def update(self, number: int, *, effect: bool = False) -> None:
+        """Read the state, append to the history, update the state, and commit.
+
+        :param number: says which state.
+        :param effect: leave a job for an effect, too.
+        """
+        self._update(self.select, f"seen_{number % SEEN}", effect)
+
+    def update_hot(self, _number: int) -> None:
+        """Do the same to the one state that everybody wants, after locking it."""
+        self._update(self.select_locked, "hot", False)
+
+    def _update(self, select: str, name: str, effect: bool) -> None:
+        cursor, bucket, now = self.cursor, self.bucket, self.now
+        cursor.execute(select, (bucket, name))
+        seen = cursor.fetchone()[6]
+        cursor.execute(self.log, (bucket, name, name, "active", "active", seen + 1, DOCUMENT, now, now, "suspend"))
+        revision = cursor.fetchone()[0]
+        cursor.execute(self.follow, ("active", seen + 1, revision, DOCUMENT, now, bucket, name, seen))
+        if effect:
+            cursor.execute(self.job, (bucket, name, seen + 1, f"{bucket}:{name}:{seen + 1}:bench", True, now, now))
+        self.connection.commit()
+
+    def update_at_once(self, number: int) -> None:
+        """Append to the history and update the state by one statement, which knows the version.
+
+        :param number: says which state.
+        """
+        cursor, bucket, now, name = self.single_cursor, self.bucket, self.now, f"seen_{number % SEEN}"
+        seen = self.versions[number % SEEN]
+        logged = (bucket, name, name, "active", "active", seen + 1, DOCUMENT, now, now, "suspend")
+        cursor.execute(self.together, (*logged, "active", seen + 1, DOCUMENT, now, bucket, name, seen))
+        cursor.fetchone()
+        self.versions[number % SEEN] = seen + 1
+
+    def rows(self, statement: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        """Run a single statement that reads.
+
+        :param statement: with question marks.
+        :param parameters: for the marks.
+        """
+        return self.single_cursor.execute(statement, parameters).fetchall()
+
+    def write(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
+        """Write many rows and commit.
+
+        :param statement: with question marks.
+        :param rows: the parameters of each.
+        """
+        self.cursor.executemany(_marked(statement), rows)
+        self.connection.commit()
+
+
+def floor_in(store: Store, url: str, stack: ExitStack, bucket: str = "floor") -> SqliteFloor | PostgresFloor:
+    """Return a floor in a database that has the tables, but no states yet.
+
+    :param store: what kind of database it is.
+    :param url: its SQLAlchemy URL.
+    :param stack: closes it.
+    :param bucket: as for :class:`Floor`.
+    """
+    if store.short == "postgresql":
+        found: SqliteFloor | PostgresFloor = PostgresFloor(url, bucket=bucket)
+        stack.callback(found.single.close)
+    else:
+        found = SqliteFloor(url.removeprefix("sqlite:///"), durable=store.durable, bucket=bucket)
+    stack.callback(found.connection.close)
+    return found
+
+
+def with_tables(store: Store) -> str:
+    """Return the URL of a database of a floor's own: the extension's tables, without the guard of its history.
+
+    :param store: where to make it.
+    """
+    url, metadata = store.fresh(), MetaData()
+    declare(metadata)
+    engine = create_engine(url)
+    metadata.create_all(engine)
+    on = f" ON {GUARDED}" if engine.name == "postgresql" else ""
+    with engine.begin() as connection:
+        for trigger in TRIGGERS[engine.name]:
+            connection.exec_driver_sql(f"DROP TRIGGER {trigger}{on}")
+    engine.dispose()
+    return url

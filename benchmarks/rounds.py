@@ -6,10 +6,15 @@ import gc
 import statistics
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 Operation = Callable[[int], object]
 """One run of what is measured; it gets a number that no other run gets."""
+
+Batch = Callable[[range], float]
+"""Runs what is measured once for each number, and returns how many seconds that took."""
 
 
 @dataclass
@@ -18,21 +23,35 @@ class Contestant:
 
     :param store: where.
     :param work: what is done.
-    :param way: by what means, ``driver`` or ``extension``.
-    :param operation: does it once.
-    :param times: microseconds for one run, one number for each round.
+    :param way: by what means: the driver, the extension, another package.
+    :param batch: does it.
+    :param pieces: how many pieces of work one run is, such as the states of a bulk verb.
+    :param runs: how often it works in a round; None for as often as the others.
+    :param unit: what the result is in.
+    :param scale: how many units a second has, or whatever else the batch returns.
+    :param times: for one piece of work, one number for each round.
     """
 
     store: str
     work: str
     way: str
-    operation: Operation
+    batch: Batch
+    pieces: int = 1
+    runs: int | None = None
+    unit: str = "µs"
+    scale: float = 1e6
     times: list[float] = field(default_factory=list)
 
     @property
     def median(self) -> float:
-        """The median of the rounds, in microseconds."""
+        """The median of the rounds."""
         return statistics.median(self.times)
+
+    def result(self) -> dict[str, Any]:
+        """Return what was measured, for the report."""
+        found = {"store": self.store, "work": self.work, "way": self.way, "unit": self.unit}
+        numbers = {"median": self.median, "lowest": min(self.times), "highest": max(self.times)}
+        return found | {name: round(number, 3) for name, number in numbers.items()}
 
 
 def measure(contestants: Iterable[Contestant], *, rounds: int, runs: int) -> None:
@@ -46,19 +65,30 @@ def measure(contestants: Iterable[Contestant], *, rounds: int, runs: int) -> Non
     number = 0
     for index in range(rounds + 1):
         for contestant in taking_part if index % 2 else taking_part[::-1]:
-            spent = _timed(contestant.operation, range(number, number + runs))
-            number += runs
+            count = contestant.runs or runs
+            spent = contestant.batch(range(number, number + count))
+            number += count
             if index:
-                contestant.times.append(spent / runs * 1e6)
+                contestant.times.append(spent / count / contestant.pieces * contestant.scale)
 
 
-def _timed(operation: Operation, numbers: range) -> float:
-    gc.collect()
-    gc.disable()
-    try:
-        begin = time.perf_counter()
-        for number in numbers:
-            operation(number)
-        return time.perf_counter() - begin
-    finally:
-        gc.enable()
+def timed(operation: Operation, context: Callable[[], AbstractContextManager[object]] = nullcontext) -> Batch:
+    """Return what runs an operation and looks at the clock, without the collector of garbage in between.
+
+    :param operation: what is measured.
+    :param context: entered around a batch.
+    """
+
+    def batch(numbers: range) -> float:
+        gc.collect()
+        gc.disable()
+        try:
+            with context():
+                begin = time.perf_counter()
+                for number in numbers:
+                    operation(number)
+                return time.perf_counter() - begin
+        finally:
+            gc.enable()
+
+    return batch

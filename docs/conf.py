@@ -12,6 +12,7 @@ from sphinx.util.docutils import SphinxDirective
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 import generated
+import measured
 
 import flask_statemanager
 
@@ -38,13 +39,14 @@ nitpick_ignore_regex = [
 
 
 class Generated(SphinxDirective):
-    """Parses text that is made out of the package."""
+    """Parses text that is made out of the package, or out of what the benchmarks have measured."""
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
         """Return the nodes of the text that the argument names."""
-        return self.parse_text_to_nodes(getattr(generated, self.arguments[0])())
+        name = self.arguments[0]
+        return self.parse_text_to_nodes(getattr(generated if hasattr(generated, name) else measured, name)())
 
 
 def setup(app: Sphinx) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -13,6 +14,58 @@ from .errors import ConfigurationError, shown
 PREFIX = "STATEMANAGER_"
 
 _LONGEST = 10 * 365 * 86400
+
+ANY_TYPE = "*"
+"""Stands for states of any type."""
+
+_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}", re.ASCII)
+_MEMBER = r"[^.%:\"\\\x00-\x1f\ud800-\udfff]+"
+_WRITTEN = re.compile(
+    rf"(?P<path>(?:data|metadata)(?:\.{_MEMBER})+)(?::(?P<kind>text|number|boolean))?"
+    r"|(?P<document>data|metadata):gin"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedField:
+    """A field that searches are to find by an index.
+
+    :param type: the type of the states, or :data:`ANY_TYPE`.
+    :param root: ``data`` or ``metadata``.
+    :param path: the member names from there on; none for ``gin``.
+    :param kind: ``text``, ``number`` or ``boolean``; ``gin`` for one index of the whole document, on PostgreSQL.
+    """
+
+    type: str
+    root: str
+    path: tuple[str, ...]
+    kind: str
+
+    @property
+    def name(self) -> str:
+        """The field as a filter names it."""
+        return ".".join((self.root, *self.path))
+
+    @classmethod
+    def parse(cls, type_name: object, written: object) -> IndexedField:
+        """Read a field such as ``data.amount:number``.
+
+        :param type_name: a type, or :data:`ANY_TYPE`.
+        :param written: a path as a filter has it, with a kind behind a colon where it is not text.
+        :raises ValueError: when it is none; the message goes on from "it".
+        """
+        if not isinstance(type_name, str) or (type_name != ANY_TYPE and not _TYPE.fullmatch(type_name)):
+            raise ValueError(f"has {shown(type_name)} for a type, which must be the name of one, or '*' for any")
+        found = _WRITTEN.fullmatch(written) if isinstance(written, str) else None
+        if found is None:
+            raise ValueError(
+                f"has {shown(written)} for a field, which must be like 'data.plan', 'data.amount:number', "
+                "'metadata.paid:boolean' or 'data:gin'"
+            )
+        if found["document"]:
+            return cls(type_name, found["document"], (), "gin")
+        root, *members = found["path"].split(".")
+        return cls(type_name, root, tuple(members), found["kind"] or "text")
 
 
 def _text(value: Any) -> str:
@@ -65,6 +118,12 @@ def _redis_url(value: Any) -> str:
     return str(value)
 
 
+def _indexed_fields(value: Any) -> tuple[IndexedField, ...]:
+    if not isinstance(value, Mapping) or not all(isinstance(names, list | tuple) for names in value.values()):
+        raise ValueError("must be a dict of lists, such as {'user': ['data.plan', 'data.amount:number']}")
+    return tuple(dict.fromkeys(IndexedField.parse(name, each) for name, names in value.items() for each in names))
+
+
 def _one_of(*words: str) -> Callable[[Any], str]:
     def read(value: Any) -> str:
         if value in words:
@@ -111,6 +170,12 @@ class Settings:
         "Write-ahead logging for SQLite. Default: on for a database file of the extension's own, untouched for the "
         "application's; True switches it on there too.",
     )
+    cache: str = _key(
+        _one_of("auto", "on", "off"),
+        "auto",
+        "The read cache: ``auto`` has it where there is a Redis, but not in front of SQLite, which answers sooner than "
+        "Redis; ``on`` there too; ``off`` never.",
+    )
     cache_url: str | None = _key(
         _redis_url,
         None,
@@ -123,6 +188,15 @@ class Settings:
         "database has several addresses, or several databases the same.",
     )
     cache_ttl: float = _key(_seconds, 60.0, "Seconds that a cached state lives: the bound of staleness.")
+    near_cache_bytes: int = _key(
+        _count(0, 2**40),
+        0,
+        "The most bytes of the near cache, which keeps in each process what it has read from the cache in Redis (6 or "
+        "later). 0: no near cache.",
+    )
+    near_cache_lease: float = _key(
+        _pace, 1.0, "Seconds for which the near cache answers without having heard from Redis: how stale it can be."
+    )
     idempotency_ttl: float = _key(
         _seconds, 72 * 3600.0, "Seconds that the answer to a call with an ``idempotency_key`` is remembered."
     )
@@ -149,6 +223,14 @@ class Settings:
     )
     keep_finished: float = _key(
         _seconds, 7 * 86400.0, "Seconds that effects and timers which ended well stay in the list; dead letters stay."
+    )
+    indexed_fields: tuple[IndexedField, ...] = _key(
+        _indexed_fields,
+        (),
+        'The fields of each type that searches find by an index: ``{"user": ["data.plan", "data.amount:number"]}``. '
+        "A field holds text, or with ``:number`` or ``:boolean`` behind it one of these; ``*`` stands for any type. "
+        "``data:gin`` is one index for equality of whatever is in the data, on PostgreSQL. ``flask state index sync`` "
+        "makes them: :doc:`searching`.",
     )
     max_value_bytes: int = _key(_bytes, 2**20, "The most bytes that data and metadata of one state take as JSON.")
 

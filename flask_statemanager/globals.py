@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
-from flask import current_app, has_app_context
+from flask import Flask, current_app, has_app_context
 from werkzeug.local import LocalProxy
 
 from .errors import ConfigurationError
@@ -20,16 +21,22 @@ UNINITIALISED = (
 )
 
 
+# The function behind the proxy, as going through the proxy costs more than a read from the near cache.
+_present_app: Callable[[], Flask] = current_app._get_current_object  # type: ignore[attr-defined]
+
+
 def find_runtime() -> Runtime | None:
     """Return the runtime of the current app, or None when there is no app, or one without this extension.
 
     :raises ConfigurationError: when Flask-SQLAlchemy came after this extension.
     """
-    if not has_app_context():
+    try:
+        extensions = _present_app().extensions
+    except RuntimeError:
         return None
-    runtime: Runtime | None = current_app.extensions.get(EXTENSION)
-    if runtime is not None:
-        runtime.complete(current_app.extensions)
+    runtime: Runtime | None = extensions.get(EXTENSION)
+    if runtime is not None and not runtime.completed:
+        runtime.complete(extensions)
     return runtime
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,14 +11,13 @@ from typing import Any
 from flask import current_app, has_app_context
 
 from .backends.registry import ORDER
-from .cache.discovery import client_for
-from .cache.redis_cache import RedisReadCache
+from .cache.discovery import open_cache
 from .config import Settings
 from .core.bucket import Bucket
 from .core.clock import ReplaceableClock
 from .core.codec import isolated_change
 from .core.jobs import EFFECT, Job
-from .core.ports import Backend
+from .core.ports import Backend, ReadCache
 from .core.powers import Counts, KeepsHistory, Searches, require
 from .core.publisher import Publisher
 from .core.query import Query
@@ -36,6 +34,7 @@ from .lifecycle.state import State
 from .lifecycle.validation import StateValidation
 from .metrics.counters import Counters
 from .metrics.health import health_report
+from .metrics.searches import UnservedSearches
 from .security.actor import ActorSource
 from .signals import (
     callback_failed,
@@ -86,10 +85,10 @@ class Runtime:
         self.declarations = declarations
         self.backend = backend
         self.counters = Counters()
-        self.cache: RedisReadCache | None = None
+        self.cache: ReadCache | None = None
         self._owns_database = owns_database
         self._redis_manager = redis_manager
-        self._completed = False
+        self.completed = False
         self._lock = threading.Lock()
         definitions = declarations.definitions
         self.callbacks = CallbackRunner(
@@ -135,6 +134,7 @@ class Runtime:
             counts=require(self.backend, Counts, face),  # type: ignore[type-abstract]
             history=require(self.backend, KeepsHistory, face),  # type: ignore[type-abstract]
             refused=self._refused,
+            unserved=UnservedSearches(self.counters),
             remembered=timedelta(seconds=self.settings.idempotency_ttl),
         )
 
@@ -151,27 +151,29 @@ class Runtime:
         :param extensions: ``app.extensions``; empty without an app.
         :raises ConfigurationError: when Flask-SQLAlchemy came after this extension.
         """
-        if self._completed:
+        if self.completed:
             return
         if self._owns_database and "sqlalchemy" in extensions:
             raise ConfigurationError(
                 f"Flask-SQLAlchemy was initialised after Flask-StateManager, which has its own database now. {ORDER}"
             )
         with self._lock:
-            if not self._completed:
-                self.cache = self._find_cache(extensions) if self.backend.shareable else None
+            if not self.completed:
+                self.cache = self._find_cache(extensions)
                 self.bucket.cache = self.cache
                 self.workshop.open()
-                self._completed = True
+                self.completed = True
 
-    def _find_cache(self, extensions: Mapping[str, Any]) -> RedisReadCache | None:
-        found = client_for(extensions, self._redis_manager, self.settings)
-        if found is None:
-            return None
-        client, prefix = found
-        store = self.settings.cache_prefix or hashlib.sha256(self.backend.identity.encode()).hexdigest()[:12]
-        prefix = f"{prefix}{EXTENSION}:{store}:"
-        return RedisReadCache(client, prefix=prefix, ttl=self.settings.cache_ttl, count=self.counters.increment)
+    def _find_cache(self, extensions: Mapping[str, Any]) -> ReadCache | None:
+        return open_cache(
+            extensions,
+            self._redis_manager,
+            self.settings,
+            self.backend,
+            name=EXTENSION,
+            count=self.counters.increment,
+            follow=self.counters.follow,
+        )
 
     # -- subscribers, in the order of the publisher ----------------------------------------------------------------
 
@@ -184,7 +186,8 @@ class Runtime:
 
     def _send_signals(self, change: Change) -> None:
         for signal in signals_of(change):
-            send_isolated(signal, _sender(), self._receiver_failed, lambda: {"change": isolated_change(change)})
+            if signal.receivers:
+                send_isolated(signal, _sender(), self._receiver_failed, lambda: {"change": isolated_change(change)})
 
     def _send_changing(self, change: Change) -> None:
         if state_changing.receivers:
@@ -215,6 +218,8 @@ class Runtime:
     def close(self) -> None:
         """End this process's threads, and give back what the backend keeps; for tests."""
         self.workshop.close()
+        if self.cache is not None:
+            self.cache.close()
         self.backend.close()
 
     def health(self) -> dict[str, Any]:

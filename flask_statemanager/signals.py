@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 from blinker import NamedSignal, Namespace, Signal
@@ -57,6 +58,9 @@ def transition_signal(transition: str) -> NamedSignal:
     return namespace.signal(f"transition:{transition}")
 
 
+_of_transition = lru_cache(maxsize=1024)(transition_signal)
+
+
 def signals_of(change: Change) -> Iterator[Signal]:
     """Yield the signals that a committed change sends, in their order.
 
@@ -69,7 +73,7 @@ def signals_of(change: Change) -> Iterator[Signal]:
         yield state_transitioned
     if change.after.deleted:
         yield state_deleted
-    yield transition_signal(change.event)
+    yield _of_transition(change.event)
 
 
 def send_isolated(
@@ -82,7 +86,7 @@ def send_isolated(
     :param failed: called for each receiver that raised.
     :param payload: makes what a receiver gets, anew for each, as one may edit it.
     """
-    if signal.is_muted:
+    if not signal.receivers or signal.is_muted:
         return
     for receiver in signal.receivers_for(sender):
         try:

@@ -68,7 +68,7 @@ class Workshop:
         self.dispatch: Any = None
         self.embedded = EmbeddedWorker(self.make_worker)
         self._notifier: Notifier | None = None
-        bucket.plans.append(self.effects.plan)
+        bucket.plans.append(self.effects)
         bucket.wake = self.wake
         if bucket.enqueues is not None:
             bucket.plans.append(DeadlinePlan(definitions, bucket.enqueues))

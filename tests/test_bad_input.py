@@ -29,7 +29,7 @@ from flask_statemanager.backends.sql.backend import SqlBackend
 from flask_statemanager.backends.sql.tables import declare
 from flask_statemanager.testing.capture import Captured
 from tests.servers.postgres_server import PostgresServer
-from tests.worlds import World, build, entered
+from tests.worlds import World, build, cached_by, entered
 
 
 def cycle() -> dict[str, Any]:
@@ -132,7 +132,7 @@ def test_unusable_arguments_are_refused_and_leave_nothing(world: World, argument
 
 
 def test_a_refusal_leaves_no_cache_entry(tmp_path: Path, redis_url: str) -> None:
-    for world in entered(build("sqlite", f"sqlite:///{tmp_path / 'w.db'}", STATEMANAGER_CACHE_URL=redis_url)):
+    for world in entered(build("sqlite", f"sqlite:///{tmp_path / 'w.db'}", **cached_by(redis_url))):
         with pytest.raises(StateValidationError):
             world.states.register_state("u1", "user", {"a": {1}})
         world.states.register_validator("session", lambda state: False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -18,7 +18,8 @@ from flask_statemanager.backends.sql.backend import SqlBackend
 from flask_statemanager.backends.sql.engine import make_engine
 from flask_statemanager.backends.sql.tables import declare
 from flask_statemanager.core.bucket import Bucket
-from flask_statemanager.core.ports import Backend
+from flask_statemanager.core.entry import Entry
+from flask_statemanager.core.ports import Backend, Load, LoadMany
 from flask_statemanager.core.powers import KeepsHistory, Searches, require
 from flask_statemanager.core.publisher import MAX_CASCADE, Publisher
 from flask_statemanager.core.query import ChangeQuery
@@ -633,19 +634,38 @@ class Shelf:
     """A read cache that shows what was asked of it."""
 
     def __init__(self) -> None:
-        self.kept: dict[Key, Record] = {}
+        self.kept: dict[Key, Record | Entry] = {}
+        self.near: dict[str, Entry] = {}
         self.asked: list[str] = []
 
-    def get(self, key: Key) -> Record | None:
-        self.asked.append(f"get {key.name}")
-        return self.kept.get(key)
+    def at_hand(self, path: str) -> Entry | None:
+        return self.near.get(path)
+
+    def read(self, key: Key, load: Load) -> Record | Entry | None:
+        self.asked.append(f"read {key.name}")
+        if key not in self.kept:
+            record = load(key)
+            if record is None:
+                return None
+            self.put(record)
+        return self.kept[key]
+
+    def read_many(self, keys: Sequence[Key], load: LoadMany) -> dict[Key, Record | Entry]:
+        self.asked.append(f"read {len(keys)}")
+        missing = [key for key in keys if key not in self.kept]
+        for record in load(missing).values():
+            self.put(record)
+        return {key: self.kept[key] for key in keys if key in self.kept}
 
     def put(self, record: Record) -> None:
         self.asked.append(f"put {record.key.name} {record.version}")
-        self.kept[record.key] = record
+        self.kept[record.key] = Entry.of(record)
 
-    def fill(self, record: Record) -> None:
-        self.put(record)
+    def check(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self.kept.clear()
 
 
 @pytest.fixture
@@ -666,7 +686,58 @@ def test_a_read_fills_the_cache_and_the_next_is_answered_by_it(cached: World) ->
     found = cached.bucket.get("a")
     assert found is not None
     assert found.label == "from the cache"
-    assert shelf(cached).asked == ["get a", "put a 1", "get a"]
+    assert shelf(cached).asked == ["read a", "put a 1", "read a"]
+
+
+def test_what_is_at_hand_is_offered_without_asking_outside_of_transactions(cached: World) -> None:
+    entry = Entry.of(cached.write("a", create("a")))
+    shelf(cached).near[f"{BUCKET}:a"] = entry
+    assert cached.bucket.glance("a") is entry
+    assert cached.bucket.glance("b") is None
+    with cached.session() as session, cached.bucket.joining(session):
+        assert cached.bucket.glance("a") is None
+    assert shelf(cached).asked == []
+
+
+@pytest.mark.parametrize("fields", [{"expires_at": START + HOUR}, {"deleted_at": START}], ids=["expiring", "deleted"])
+def test_what_has_to_be_looked_at_twice_is_not_offered(cached: World, fields: dict[str, Any]) -> None:
+    record = cached.write("a", create("a"))
+    shelf(cached).near[f"{BUCKET}:a"] = Entry.of(replace(record, **fields))
+    assert cached.bucket.glance("a") is None
+
+
+def test_a_strong_read_asks_the_store_and_does_not_fill(cached: World) -> None:
+    record = cached.write("a", create("a"))
+    shelf(cached).kept[record.key] = replace(record, label="from the cache")
+    assert cached.bucket.get("a", strong=True) == record
+    assert cached.bucket.find_many(["a", "b"], strong=True) == {"a": record}
+    assert shelf(cached).asked == []
+
+
+def test_many_are_read_at_once_live_ones_only(cached: World) -> None:
+    first = cached.write("a", create("a"))
+    cached.write("b", create("b", expires_at=START + HOUR))
+    cached.write("c", create("c"))
+    cached.write("c", delete)
+    cached.clock.advance(3600)
+    for _ in range(2):
+        found = cached.bucket.find_many(["a", "b", "c", "d"])
+        records = {name: each.record() if isinstance(each, Entry) else each for name, each in found.items()}
+        assert records.keys() == {"a", "b"}
+        assert records["a"] == first
+        assert records["b"].status == "expired"
+    assert shelf(cached).asked == ["read 4", "put a 1", "put b 1", "put c 2", "read 4"]
+    with cached.session() as session:
+        assert cached.bucket.find_many(["a", "d"], session) == {"a": first}
+
+
+def test_very_many_are_read_in_several_goes(cached: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flask_statemanager.core.reader.MAX_MANY", 2)
+    for name in "abc":
+        cached.write(name, create(name))
+    assert cached.bucket.find_many(["a", "b", "c"]).keys() == {"a", "b", "c"}
+    assert shelf(cached).asked[0] == "read 2"
+    assert shelf(cached).asked[-2] == "read 1"
 
 
 def test_an_absent_record_is_not_cached_and_a_tombstone_is(cached: World) -> None:
@@ -675,7 +746,7 @@ def test_an_absent_record_is_not_cached_and_a_tombstone_is(cached: World) -> Non
     cached.write("a", delete)
     assert cached.bucket.get("a") is None
     assert cached.bucket.get("a") is None
-    assert shelf(cached).asked == ["get a", "get a", "put a 2", "get a"]
+    assert shelf(cached).asked == ["read a", "read a", "put a 2", "read a"]
 
 
 def test_a_cached_record_expires_like_a_stored_one(cached: World) -> None:

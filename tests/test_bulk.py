@@ -37,7 +37,7 @@ from flask_statemanager.core.many import Move
 from flask_statemanager.core.record import Origin
 from flask_statemanager.errors import StorageUnavailable
 from flask_statemanager.lifecycle.rules import plain_ways
-from tests.worlds import World, build, entered
+from tests.worlds import World, build, cached_by, entered
 
 FUNDED = Guard.where({"data.balance__gte": 10, "metadata.open": True}, name="funded")
 
@@ -417,7 +417,7 @@ def test_memory_joins_no_session(world: World) -> None:
 
 def test_the_read_cache_is_brought_after(redis_url: str, tmp_path: Path) -> None:
     """Where there is one, somebody listens to each change."""
-    for world in entered(build("sqlite", f"sqlite:///{tmp_path / 'w.db'}", STATEMANAGER_CACHE_URL=redis_url)):
+    for world in entered(build("sqlite", f"sqlite:///{tmp_path / 'w.db'}", **cached_by(redis_url))):
         states = world.states
         states.register_many("user", [{"state_id": "a"}, {"state_id": "b"}])
         assert [states.get_state(name).version for name in "ab"] == [1, 1]  # type: ignore[union-attr]
@@ -861,6 +861,15 @@ def test_a_registration_that_died_goes_on_without_a_second_of_anything(
 NAMES = [f"r{i:02}" for i in range(30)]
 
 
+@pytest.fixture(params=[1, 1000])
+def copied(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """From how many changes on COPY is used: from the first, or never."""
+    number: int = request.param
+    monkeypatch.setattr("flask_statemanager.backends.sql.many.COPIED", number)
+    return number
+
+
+@pytest.mark.usefixtures("copied")
 @pytest.mark.parametrize("data", [None, {"n": 1}])
 def test_bulk_and_single_transitions_race_without_a_gap(sql_world: World, data: Any) -> None:
     world = sql_world
@@ -892,6 +901,7 @@ def test_bulk_and_single_transitions_race_without_a_gap(sql_world: World, data: 
     assert sum(state.version for state in found.values()) == len(NAMES) + sum(done)
 
 
+@pytest.mark.usefixtures("copied")
 def test_one_id_is_registered_by_one_of_many(sql_world: World) -> None:
     world = sql_world
     ids: list[str] = []
@@ -902,10 +912,18 @@ def test_one_id_is_registered_by_one_of_many(sql_world: World) -> None:
         ids.extend(result.ids)
         refused.extend(type(refusal.error) for refusal in result.refused)
 
-    _at_once(world, [lambda: register(NAMES), lambda: register(NAMES[::-1]), lambda: register(NAMES)])
+    def register_singly() -> None:
+        for name in NAMES:
+            try:
+                ids.append(world.states.register_state(name, "user").state_id)
+            except StateExists as error:
+                refused.append(type(error))
+
+    ways: list[Callable[[], None]] = [lambda: register(NAMES), lambda: register(NAMES[::-1]), register_singly]
+    _at_once(world, [*ways, lambda: register(NAMES)])
     assert sorted(ids) == NAMES
     assert set(refused) == {StateExists}
-    assert len(refused) == 2 * len(NAMES)
+    assert len(refused) == 3 * len(NAMES)
     assert {state.version for state in world.states.search_states("user")} == {1}
 
 
@@ -930,6 +948,7 @@ def _at_once(world: World, works: list[Callable[[], Any]]) -> None:
     assert failed == []
 
 
+@pytest.mark.usefixtures("copied")
 def test_every_history_row_names_the_transaction_that_drew_its_revision(postgres_world: World) -> None:
     """By it a reader of the log knows what may still become visible."""
     states = postgres_world.states

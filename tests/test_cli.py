@@ -444,7 +444,7 @@ def test_help_names_every_command_in_80_columns(run):
         assert re.search(rf"^  {name} +\S", said, re.MULTILINE)
         assert ":raises" not in run(name, "--help").stdout
     known = "types list show register transition history rollback delete search diagram prune worker effects timers"
-    assert sorted(state.commands) == sorted(known.split())
+    assert sorted(state.commands) == sorted([*known.split(), "index"])
     assert "..." not in said.partition("Commands:")[2]
     run("nonsense", code=2)
 

@@ -35,6 +35,7 @@ PAGES = [ROOT / "README.rst", *sorted(DOCS.glob("*.rst"))]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 REASONS = {
+    "takes a quarter of an hour",
     "installs packages",
     "starts a server that runs until it is stopped",
     "belongs in the reader's own project",

@@ -123,6 +123,15 @@ def test_a_state_that_does_not_follow_its_log_is_a_lost_race_and_leaves_no_log(s
 # -- creations ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(params=[1, 1000])
+def copied(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """From how many changes on COPY is used: from the first, or never."""
+    number: int = request.param
+    monkeypatch.setattr("flask_statemanager.backends.sql.many.COPIED", number)
+    return number
+
+
+@pytest.mark.usefixtures("copied")
 @pytest.mark.parametrize("turned", [False, True])
 def test_two_that_create_the_same_states_in_different_orders_do_not_wait_for_each_other(
     postgres_world: World, turned: bool
@@ -151,6 +160,28 @@ def test_two_that_create_the_same_states_in_different_orders_do_not_wait_for_eac
     assert told in ([3, "state:a"], ["state:a", 3])
 
 
+@pytest.mark.usefixtures("copied")
+def test_bulk_and_single_registrations_wait_for_each_other_and_in_no_ring(postgres_world: World) -> None:
+    """Both write a state before its log, so that they meet at the state."""
+    world = postgres_world
+    ends: list[str] = []
+
+    def register() -> None:
+        with world.app.app_context():
+            ends.extend(type(each.error).__name__ for each in world.states.register_many("user", items).refused)
+
+    items = [{"state_id": name} for name in "abc"]
+    with Session(world.db.engine) as single:
+        world.states.register_state("b", "user", session=single)
+        many = started(register)
+        until_waiting(world.db.engine)
+        single.commit()
+    ended(many)
+    assert ends == ["StateExists"]
+    assert [len(world.states.get_state_history(name)) for name in "abc"] == [1, 1, 1]
+
+
+@pytest.mark.usefixtures("copied")
 def test_revisions_come_in_the_order_of_the_changes(sql_world: World) -> None:
     many = Many(sql_world.runtime.backend)
     changes = [change_of(None, new_record(name), "create") for name in ("b", "c", "a")]

@@ -91,6 +91,14 @@ def build(kind: str, uri: str, **config: Any) -> World:
     return World(app, db, states, clock, kind)
 
 
+def cached_by(redis_url: str) -> dict[str, Any]:
+    """Return the config of a read cache, in front of SQLite too.
+
+    :param redis_url: the Redis.
+    """
+    return {"STATEMANAGER_CACHE": "on", "STATEMANAGER_CACHE_URL": redis_url}
+
+
 def uri_for(kind: str, folder: Path, request: pytest.FixtureRequest) -> str:
     """Return the URI of a fresh database.
 

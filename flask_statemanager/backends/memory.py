@@ -180,11 +180,19 @@ class MemoryBackend(MemoryMany, MemoryOutbox, MemoryIdempotency, Backend, KeepsH
         found.sort(key=lambda record: (query.order.value(record), record.key.name), reverse=query.order.descending)
         return [isolated(record) for record in found[: query.limit]]
 
-    def count(self, unit: MemoryUnit, query: Query) -> int:
-        """Count the found records.
+    def unserved(self, query: Query) -> list[str]:
+        """Return nothing, as there are no indexes here.
+
+        :param query: the query.
+        """
+        return []
+
+    def count(self, unit: MemoryUnit, query: Query, *, exact_to: int | None = None) -> int:
+        """Count the found records, exactly.
 
         :param unit: an open unit.
         :param query: the query.
+        :param exact_to: without effect here.
         """
         return sum(1 for _ in self._found(query))
 

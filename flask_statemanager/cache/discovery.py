@@ -1,21 +1,26 @@
-"""Which Redis to use: the one of the application's Flask-Caching, or the one of ``STATEMANAGER_CACHE_URL``."""
+"""Which Redis to use: the one of the application's Flask-Caching, or the one of ``STATEMANAGER_CACHE_URL``.
+
+What imports redis is loaded when there is a Redis, so that applications without one do not pay for it.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import importlib
 import inspect
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any
 
-import redis
-
 from ..config import Settings
+from ..core.ports import Backend, ReadCache
 from ..errors import ConfigurationError, shown
 
 logger = logging.getLogger("flask_statemanager")
 
-TIMEOUT = 0.5
-"""Seconds to wait for a Redis of our own connection; the application's keeps its own timeouts."""
+Redis = tuple[Any, str]
+"""A redis-py client, and what its keys are to begin with."""
 
 
 def from_url(url: str) -> Any:
@@ -24,15 +29,10 @@ def from_url(url: str) -> Any:
     :param url: ``redis://``, ``rediss://`` or ``unix://``.
     :raises ConfigurationError: when it is no such URL.
     """
-    try:
-        return redis.Redis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
-    except ValueError as error:
-        raise ConfigurationError(
-            f"STATEMANAGER_CACHE_URL is unusable ({error}): write redis://host:port/db."
-        ) from error
+    return _loaded("line").from_url(url)
 
 
-def from_flask_caching(extensions: Mapping[str, Any]) -> tuple[Any, str] | None:
+def from_flask_caching(extensions: Mapping[str, Any]) -> Redis | None:
     """Return client and key prefix of the application's Flask-Caching if it stands on Redis, else None.
 
     Only its connection is used: its own ``get`` unpickles whatever lies in Redis.
@@ -83,7 +83,7 @@ def _serves(client: Any) -> bool:
     )
 
 
-def client_for(extensions: Mapping[str, Any], redis_manager: Any, settings: Settings) -> tuple[Any, str] | None:
+def client_for(extensions: Mapping[str, Any], redis_manager: Any, settings: Settings) -> Redis | None:
     """Return the Redis of the read cache and what its keys begin with, or None when there is none.
 
     :param extensions: ``app.extensions``; empty without an app.
@@ -97,3 +97,59 @@ def client_for(extensions: Mapping[str, Any], redis_manager: Any, settings: Sett
     if redis_manager is not None:
         return from_manager(redis_manager), ""
     return None if settings.cache_url is None else (from_url(settings.cache_url), "")
+
+
+def open_cache(
+    extensions: Mapping[str, Any],
+    redis_manager: Any,
+    settings: Settings,
+    backend: Backend,
+    *,
+    name: str,
+    count: Callable[[str, int], None],
+    follow: Callable[[str, Callable[[], int]], None],
+) -> ReadCache | None:
+    """Return the read cache in front of a store, or None where there is none.
+
+    :param extensions: ``app.extensions``; empty without an app.
+    :param redis_manager: what the caller passed for use without an app, or None.
+    :param settings: the app's settings.
+    :param backend: the store.
+    :param name: what the keys of this extension are called.
+    :param count: raises a counter by a number.
+    :param follow: takes a counter from elsewhere.
+    :raises ConfigurationError: when what is configured cannot be used.
+    """
+    found = _wanted(extensions, redis_manager, settings, backend)
+    if found is None:
+        if settings.near_cache_bytes:
+            logger.warning("STATEMANAGER_NEAR_CACHE_BYTES has no effect here: there is no read cache in Redis.")
+        return None
+    client, prefix = found
+    store = settings.cache_prefix or hashlib.sha256(backend.identity.encode()).hexdigest()[:12]
+    cache: ReadCache = _loaded("opening").opened((client, f"{prefix}{name}:{store}:"), settings, count, follow)
+    return cache
+
+
+def _wanted(extensions: Mapping[str, Any], redis_manager: Any, settings: Settings, backend: Backend) -> Redis | None:
+    """Return the Redis if a cache there is wanted, and makes sense."""
+    if settings.cache == "off":
+        return None
+    if not backend.shareable:
+        if settings.cache == "on":
+            raise ConfigurationError(
+                "STATEMANAGER_CACHE='on' cannot work with states that this process has to itself: "
+                "leave it out, or use a database file or a server."
+            )
+        return None
+    # Whoever passes a Redis by hand has asked for it.
+    if backend.embedded and settings.cache == "auto" and redis_manager is None:
+        return None
+    found = client_for(extensions, redis_manager, settings)
+    if found is None and settings.cache == "on":
+        raise ConfigurationError("STATEMANAGER_CACHE='on' needs a Redis: set STATEMANAGER_CACHE_URL.")
+    return found
+
+
+def _loaded(module: str) -> ModuleType:
+    return importlib.import_module(f"{__package__}.{module}")

@@ -1,63 +1,75 @@
-"""A read cache on Redis: JSON entries, written by one script that never replaces a newer version by an older one.
+"""The read cache on Redis, with a near cache before it where that is asked for.
 
-An entry is ``version:json``. A deletion is an entry too (the tombstone), so that a slow reader cannot bring the deleted
-record back. While Redis cannot be reached, nothing is asked of it for a moment, so that an outage costs little.
+Redis may be away, frozen or replaced at any moment: then the store is read, and what Redis could not be told is made
+good before it is believed again. How two processes stay out of each other's way is told in ``keep.lua``.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Callable
-from importlib.resources import files
-from typing import Any
+from collections.abc import Callable, Sequence
+from itertools import count as numbers
+from typing import TypeVar
 
-from redis.exceptions import RedisError
-
-from ..core.codec import decode_record, encode_record
+from ..core.entry import Entry
+from ..core.ports import Load, LoadMany
 from ..core.record import Key, Record
+from ..core.waking import PerProcess
+from .flights import Flights
+from .keys import SLOTS, slot_of
+from .line import FAILURES, HungUp
+from .listener import Listener
+from .near import NearCache
+from .shared import UNDER_WAY, Found, SharedEntries
 
 logger = logging.getLogger("flask_statemanager")
 
 PAUSE = 1.0
 """Seconds without a question after Redis failed."""
 
-MAX_BEHIND = 10_000
-"""How many unwritten keys are remembered; with more, nothing is believed until every entry has run out."""
-
-MAX_SCRIPT_VERSION = 2**53
-"""Lua's numbers are exact up to here; a record with a higher version is not cached."""
+Answer = TypeVar("Answer")
 
 
 class RedisReadCache:
     """Keeps records in Redis for a bounded time.
 
-    :param client: a redis-py client, single, Sentinel's or cluster.
-    :param prefix: what every key begins with.
-    :param ttl: seconds that an entry lives; the bound of staleness after a lost write.
+    :param shared: the entries in Redis.
+    :param ttl: seconds that an entry lives.
     :param count: raises a counter: ``cache.hit``, ``cache.miss``, ``cache.error``.
+    :param near: the near cache and what keeps it true, or None.
     :param clock: monotonic seconds.
     """
 
     def __init__(
         self,
-        client: Any,
+        shared: SharedEntries,
         *,
-        prefix: str,
         ttl: float,
-        count: Callable[[str], None],
+        count: Callable[[str, int], None],
+        near: tuple[NearCache, Listener] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._client = client
-        self._prefix = prefix
-        self._lifetime = max(1, int(ttl * 1000))
+        self._shared = shared
         self._count = count
+        self._near = None if near is None else near[0]
+        self._listener = None if near is None else near[1]
+        # What a hit costs is counted in fractions of a microsecond: no method of ours between.
+        self.at_hand: Callable[[str], Entry | None] = _nothing if near is None else near[0].get
         self._clock = clock
+        # What was read from the store longer ago may be older than a tombstone that is over already.
+        self._fresh = min(ttl, UNDER_WAY) / 3
         self._away_until = 0.0
-        # Versions that did not get through: what lies under their keys is not believed until they, or newer ones, have.
-        self._behind: dict[Key, int] = {}
-        self._doubted_until = 0.0
-        self._put = client.register_script(files(__package__).joinpath("put_if_newer.lua").read_text("utf-8"))
+        self._locks = PerProcess(threading.Lock)
+        # The slots of writes that did not get through, each with the number of the last: nothing is believed until
+        # their generations are new.
+        self._missed: dict[int, int] = {}
+        self._numbers = numbers(1)
+        # Whether it is still the same Redis: asked at first, and after every doubt that is not settled yet.
+        self._server: str | None = None
+        self._doubts, self._settled = 1, 0
+        self._flights: PerProcess[Flights] = PerProcess(Flights)
 
     @property
     def available(self) -> bool:
@@ -66,77 +78,211 @@ class RedisReadCache:
 
     def check(self) -> bool:
         """Ask Redis whether it is there, and remember the answer."""
-        return self._asked(self._client.ping) is not None
+        return self._asked(self._pinged) is not None
 
-    def get(self, key: Key) -> Record | None:
-        """Return the cached record, a tombstone too, or None.
+    def close(self) -> None:
+        """End this process's threads and connections."""
+        if self._listener is not None:
+            self._listener.close()
+        self._shared.close()
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def read(self, key: Key, load: Load) -> Record | Entry | None:
+        """Return the cached record, else the stored one, which is cached then; a tombstone too, or None.
 
         :param key: which record.
+        :param load: reads it from the store.
         """
-        if self._resting() or key in self._behind or self._clock() < self._doubted_until:
+        path = str(key)
+        entry = self.at_hand(path)
+        if entry is not None:
+            return entry
+        found = self._looked(path)
+        if found is None:
+            return load(key)
+        if found.entry is not None:
+            return found.entry
+        with self._flights.get().joined(path) as first:
+            if not first:
+                # What the first has loaded may be older than this call; what it has put into Redis is not.
+                found = self._looked(path)
+                if found is None:
+                    return load(key)
+                if found.entry is not None:
+                    return found.entry
+            began = self._clock()
+            record = load(key)
+            if record is not None:
+                self._fill({path: record}, {path: found}, began)
+            return record
+
+    def read_many(self, keys: Sequence[Key], load: LoadMany) -> dict[Key, Record | Entry]:
+        """Return the cached records, and of the others the stored ones, which are cached then.
+
+        :param keys: which records, each once.
+        :param load: reads what is not cached from the store.
+        """
+        answers: dict[Key, Record | Entry] = {}
+        left: dict[str, Key] = {}
+        for key in keys:
+            entry = self.at_hand(str(key))
+            if entry is None:
+                left[str(key)] = key
+            else:
+                answers[key] = entry
+        found = self._looked_many(list(left)) if left else {}
+        for path, each in found.items():
+            if each.entry is not None:
+                answers[left.pop(path)] = each.entry
+        if left:
+            began = self._clock()
+            loaded = load(list(left.values()))
+            if found:
+                self._fill({str(key): record for key, record in loaded.items()}, found, began)
+            answers |= loaded
+        return answers
+
+    def _looked(self, path: str) -> Found | None:
+        """Look at one entry; None where Redis is not to be believed."""
+        near = self._near
+        # First of all: a write that is lost from here on makes the ticket worthless.
+        ticket = None if near is None else near.ticket(path)
+        if not self._believed():
             return None
-        entry = self._asked(lambda: self._client.get(self._name(key)))
-        record = None if entry is None else _read(entry, key)
-        self._count("cache.hit" if record is not None else "cache.miss")
-        return record
+        found = self._asked(lambda: self._shared.look(path))
+        if found is None:
+            return None
+        self._count("cache.miss" if found.entry is None else "cache.hit", 1)
+        if near is not None and ticket is not None and found.entry is not None:
+            self._hear()
+            near.keep(path, found.entry, ticket)
+        return found
+
+    def _looked_many(self, paths: Sequence[str]) -> dict[str, Found]:
+        """Look at many entries; empty where Redis is not to be believed."""
+        near = self._near
+        tickets = {} if near is None else {path: near.ticket(path) for path in paths}
+        if not self._believed():
+            return {}
+        found = self._asked(lambda: self._shared.look_many(paths)) or {}
+        hits = sum(each.entry is not None for each in found.values())
+        self._count("cache.hit", hits)
+        self._count("cache.miss", len(found) - hits)
+        if near is not None:
+            self._hear()
+            for path, each in found.items():
+                if each.entry is not None:
+                    near.keep(path, each.entry, tickets[path])
+        return found
+
+    def _hear(self) -> None:
+        if self._listener is not None:
+            self._listener.ensure()
+
+    def _fill(self, records: dict[str, Record], found: dict[str, Found], began: float) -> None:
+        """Keep what was read from the store just now, under the generations of before."""
+        if records and self._clock() - began < self._fresh and self._believed():
+            entries = {path: Entry.of(record) for path, record in records.items()}
+            generations = {path: found[path].generation for path in records}
+            self._asked(lambda: self._kept(entries, generations))
+
+    def _kept(self, entries: dict[str, Entry], generations: dict[str, bytes] | None) -> bool:
+        self._shared.keep(entries, generations)
+        return True
+
+    # -- writing ---------------------------------------------------------------------------------------------------
 
     def put(self, record: Record) -> None:
         """Keep what was just written, unless a newer version of it is there.
 
-        Where that fails, the key is remembered: what lies there is older, and is not believed until it is overwritten.
+        Where that fails, nothing of its slot is believed, by anybody in the end, until the slot has a new generation.
 
         :param record: a committed record or tombstone.
         """
-        if self._sent(record):
-            return
-        if record.key in self._behind or len(self._behind) < MAX_BEHIND:
-            self._behind[record.key] = max(record.version, self._behind.get(record.key, 0))
-        else:
-            self._doubted_until = self._clock() + self._lifetime / 1000
+        path = str(record.key)
+        entries = {path: Entry.of(record)}
+        if not self._believed() or self._asked(lambda: self._kept(entries, None)) is None:
+            self._miss([slot_of(path)])
+        elif self._near is not None:
+            self._near.drop(path)
 
-    def fill(self, record: Record) -> None:
-        """Keep what was just read, unless a newer version of it is there.
+    # -- what is believed ------------------------------------------------------------------------------------------
 
-        :param record: a committed record or tombstone.
-        """
-        self._sent(record)
-
-    def _sent(self, record: Record) -> bool:
-        """Offer a record to Redis; a version that the script cannot compare counts as failed."""
-        if self._resting() or record.version >= MAX_SCRIPT_VERSION:
+    def _believed(self) -> bool:
+        """Tell whether Redis may be asked, once all that it missed is made good."""
+        if self._away_until and self._clock() < self._away_until:
             return False
-        arguments = [record.version, encode_record(record), self._lifetime]
-        if self._asked(lambda: self._put(keys=[self._name(record.key)], args=arguments)) is None:
+        if self._doubts != self._settled and not self._recognised():
             return False
-        if self._behind.get(record.key, 0) <= record.version:
-            self._behind.pop(record.key, None)
+        return not self._missed or self._mended()
+
+    def _recognised(self) -> bool:
+        """Find out whether this is still the Redis of before; another one may be behind what was written."""
+        doubts = self._doubts
+        server = self._asked(lambda: self._shared.server() or "")
+        if server is None:
+            return False
+        if self._server is not None and (not server or server != self._server):
+            self._miss(range(SLOTS))
+        self._server, self._settled = server, doubts
         return True
 
-    def _name(self, key: Key) -> str:
-        return f"{self._prefix}{key}"
+    def _miss(self, slots: Sequence[int] | range) -> None:
+        with self._locks.get():
+            self._missed |= {slot: next(self._numbers) for slot in slots}
+        if self._near is not None:
+            self._near.clear()
 
-    def _resting(self) -> bool:
-        return bool(self._away_until) and self._clock() < self._away_until
+    def _mended(self) -> bool:
+        with self._locks.get():
+            known = dict(self._missed)
+        if self._asked(lambda: self._renewed(known)) is None:
+            return False
+        with self._locks.get():
+            # What was missed meanwhile is not made good.
+            self._missed = {slot: last for slot, last in self._missed.items() if known.get(slot) != last}
+            return not self._missed
 
-    def _asked(self, question: Callable[[], Any]) -> Any:
+    def _renewed(self, slots: dict[int, int]) -> bool:
+        self._shared.renew(slots)
+        return True
+
+    def _pinged(self) -> bool:
+        self._shared.ping()
+        return True
+
+    def _asked(self, question: Callable[[], Answer]) -> Answer | None:
+        """Ask Redis; None when it does not answer, after which it is left in peace for a moment."""
         try:
             answer = question()
-        except (RedisError, OSError) as error:
-            if not self._away_until:
-                logger.warning("The read cache cannot be reached, reads go to the database: %s", error)
-            self._count("cache.error")
-            self._away_until = self._clock() + PAUSE
+        except HungUp:
+            return self._asked_anew(question)
+        except FAILURES as error:
+            self._failed(error)
             return None
         self._away_until = 0.0
         return answer
 
-
-def _read(entry: bytes | str, key: Key) -> Record | None:
-    """Read an entry; whatever else may lie under the key counts as nothing."""
-    try:
-        text = entry if isinstance(entry, str) else entry.decode("utf-8")
-        version, mark, body = text.partition(":")
-        record = decode_record(body)
-    except (ValueError, RecursionError):
+    def _asked_anew(self, question: Callable[[], Answer]) -> Answer | None:
+        """Ask once more where a connection that had been idle was closed, if Redis is still the same."""
+        self._doubts += 1
+        doubts = self._doubts
+        try:
+            if self._server and self._shared.server() == self._server:
+                self._settled = doubts
+                return question()
+        except FAILURES as error:
+            self._failed(error)
         return None
-    return record if mark and record.key == key and str(record.version) == version else None
+
+    def _failed(self, error: BaseException) -> None:
+        if not self._away_until:
+            logger.warning("The read cache cannot be reached, reads go to the database: %s", error)
+        self._count("cache.error", 1)
+        self._doubts += 1
+        self._away_until = self._clock() + PAUSE
+
+
+def _nothing(_path: str) -> None:
+    """Stand for a near cache that is not there."""

@@ -6,6 +6,7 @@ exit code 1; a command line that cannot be understood is exit code 2.
 
 from .effects import effects
 from .group import StateGroup
+from .index import index
 from .prune import prune
 from .reading import diagram, history, list_states, search, show, types
 from .timers import timers
@@ -27,6 +28,7 @@ for _command in (
     search,
     diagram,
     prune,
+    index,
     worker,
     effects,
     timers,

@@ -6,9 +6,7 @@ import click
 from flask.cli import AppGroup, with_appcontext
 
 from ..backends.sql import migration
-from ..backends.sql.backend import SqlBackend
-from ..errors import ConfigurationError
-from ..globals import current_runtime
+from .index import sql_backend
 from .tables import printable, say
 
 db = AppGroup("db", help="Migrate the tables that keep the states.")
@@ -23,7 +21,7 @@ def upgrade(revision: str) -> None:
 
     To REVISION, or to the newest one. Tables that exist already are adopted when they are what they must be.
     """
-    moved = migration.upgrade(_backend(), revision)
+    moved = migration.upgrade(sql_backend(), revision)
     if moved.adopted:
         say(f"The tables existed and are what they must be: noted as revision {moved.after}.")
     elif moved.before == moved.after:
@@ -41,7 +39,7 @@ def downgrade(revision: str, yes: bool) -> None:
 
     'base' removes them, with every state and its history.
     """
-    backend = _backend()
+    backend = sql_backend()
     if not yes:
         lost = "every state and its history" if revision == "base" else "what later revisions added"
         click.confirm(f"Take the tables back to {printable(revision)}, and lose {lost}?", abort=True)
@@ -53,7 +51,7 @@ def downgrade(revision: str, yes: bool) -> None:
 @with_appcontext
 def current() -> None:
     """Show the revision of the tables."""
-    say(_named(migration.current(_backend())))
+    say(_named(migration.current(sql_backend())))
 
 
 @db.command()
@@ -64,7 +62,7 @@ def check(ctx: click.Context) -> None:
 
     Says what is pending or different, and exits with 1 then.
     """
-    found = migration.check(_backend())
+    found = migration.check(sql_backend())
     for sentence in found:
         say(printable(sentence))
     if found:
@@ -74,10 +72,3 @@ def check(ctx: click.Context) -> None:
 
 def _named(revision: str | None) -> str:
     return "base (no revision noted)" if revision is None else printable(revision)
-
-
-def _backend() -> SqlBackend:
-    backend = current_runtime.backend
-    if not isinstance(backend, SqlBackend):
-        raise ConfigurationError(f"The backend {backend.title!r} has no tables: STATEMANAGER_BACKEND must be 'sql'.")
-    return backend

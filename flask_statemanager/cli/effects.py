@@ -163,13 +163,14 @@ def with_errors(columns: Sequence[Column], rows: Sequence[Sequence[object]], job
     return "\n".join(drawn)
 
 
-def counted(number: int, noun: str) -> str:
+def counted(number: int, noun: str, nouns: str | None = None) -> str:
     """Write a number with its noun.
 
     :param number: how many.
     :param noun: its singular.
+    :param nouns: its plural, where that is not the singular with an s.
     """
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,} {noun if number == 1 else nouns or f'{noun}s'}"
 
 
 def _table(page: Sequence[Effect]) -> str:

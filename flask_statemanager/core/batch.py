@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from ..errors import ConfigurationError, IdempotencyKeyReused, StateConflict, StateManagerError, StorageError
 from .bucket import Bucket
@@ -17,8 +19,7 @@ from .scope import entered, unit_around
 from .step import Decide
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One record's part of a batch.
 
     :param name: the record's name; no two rows of a batch have the same.
@@ -32,8 +33,7 @@ class Row:
     once: Request | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(NamedTuple):
     """What came of a row that was not refused.
 
     :param name: the record's name; for a repeated row the one that was answered first.
@@ -201,30 +201,33 @@ class Batch:
         if moved and bucket.listened():
             self._tell(unit, self.many.changes_of(unit, bucket.name, [each.revision for each in moved]))
         elif moved:
-            unit.after_commit(lambda: bucket.tally(shortcut.event, len(moved)))
+            self._count(unit, {shortcut.event: len(moved)})
         return {each.name: Done(each.name, each.version) for each in moved}
 
     def _together(self, unit: Any, rows: Sequence[Row], origin: Origin, now: datetime) -> Answers:
         """Read all, decide each, store all."""
         stored = self._locked(unit, rows)
+        bucket, backend, collection = self.bucket, self.bucket.backend, self.bucket.name
         answers: Answers = {}
         expiries: list[Change] = []
         changes: list[Change] = []
         # By name, so that two that write the same records cannot deadlock where there is nothing yet to be locked.
-        for row in sorted(rows, key=lambda row: row.name):
-            key = Key(self.bucket.name, row.name)
-            before = stored.get(row.name)
+        for row in sorted(rows, key=_named):
+            name = row.name
+            key, before = Key(collection, name), stored.get(name)
             try:
-                with entered(self.bucket.backend, unit, key):
-                    decided = self.bucket.decided(key, before, row.decide, expect=None, origin=origin, now=now)
+                with entered(backend, unit, key):
+                    decided = bucket.decided(key, before, row.decide, expect=None, origin=origin, now=now)
             except StateManagerError as error:
-                answers[row.name] = _refusal(error)
+                answers[name] = _refusal(error)
                 continue
-            expiries += decided[:-1]
-            changes += decided[-1:]
-            answers[row.name] = _done(row, decided[-1].after if decided else before)
+            if decided:
+                changes.append(decided[-1])
+                expiries += decided[:-1]
+                before = decided[-1].after
+            answers[name] = _done(row, before)
         expired = {change.key: change.after for change in self._stored(unit, expiries)}
-        self._stored(unit, [_behind(change, expired.get(change.key)) for change in changes])
+        self._stored(unit, [_behind(change, expired.get(change.key)) for change in changes] if expired else changes)
         return answers
 
     def _one_by_one(self, unit: Any, rows: Sequence[Row], origin: Origin, now: datetime) -> Answers:
@@ -249,6 +252,7 @@ class Batch:
         return self.many.read_many(unit, self.bucket.name, names, lock=True) if names else {}
 
     def _stored(self, unit: Any, changes: Sequence[Change]) -> list[Change]:
+        """Store changes; return them with their revisions, if anybody wants to hear of them."""
         if not changes:
             return []
         try:
@@ -256,12 +260,22 @@ class Batch:
         except StateConflict as lost:
             # What was read a moment ago is nobody's expectation, so the race can be run again.
             raise StateConflict(lost.key, None, lost.actual) from lost
-        done = [
-            replace(change, revision=revision, after=replace(change.after, revision=revision))
-            for change, revision in zip(changes, revisions, strict=True)
-        ]
+        if not self.bucket.listened():
+            self._count(unit, Counter(change.event for change in changes))
+            return []
+        done = [change.drawn(revision) for change, revision in zip(changes, revisions, strict=True)]
         self._tell(unit, done)
         return done
+
+    def _count(self, unit: Any, events: Mapping[str, int]) -> None:
+        """Count changes, after the commit, that nobody wants to hear of."""
+        tally = self.bucket.tally
+
+        def count() -> None:
+            for event, number in events.items():
+                tally(event, number)
+
+        unit.after_commit(count)
 
     def _tell(self, unit: Any, changes: Sequence[Change]) -> None:
         """Store the jobs that changes leave behind, and announce the changes after the commit."""
@@ -274,6 +288,9 @@ class Batch:
             return bucket.publisher.deliver
 
         unit.after_commit(announce)
+
+
+_named = attrgetter("name")
 
 
 def _done(row: Row, record: Record | None) -> Done:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -11,22 +11,25 @@ from typing import Any, TypeVar
 
 from ..errors import ConfigurationError, StateConflict
 from .clock import Clock
+from .contention import Contention
 from .enqueues import Enqueues
 from .idempotency import Request
 from .jobs import Job
-from .ports import Backend, ReadCache
-from .powers import Idempotent, JoinsTransaction
+from .ports import UNSEEN, Backend, ReadCache, Seen
+from .powers import Idempotent
 from .publisher import Publisher
+from .reader import Reader
 from .record import Change, Expectation, Key, Origin, Record
 from .repeat import repeated
 from .retry import retried
-from .scope import entered, unit_around
+from .scope import TransactionNeeded, entered, unit_around
+from .short_write import Rest, ShortWrite
 from .step import Check, Decide, Lookup, Plan, Policy, check_size, compare, expiry_of, numbered
 
 Result = TypeVar("Result")
 
 
-class Bucket:
+class Bucket(Reader):
     """Reads and writes the records of one collection.
 
     :param name: the collection.
@@ -55,12 +58,10 @@ class Bucket:
         clock: Clock,
         cache: ReadCache | None = None,
     ) -> None:
-        self.name = name
-        self.policy = policy
-        self.backend = backend
+        super().__init__(name, policy, backend, clock=clock, cache=cache)
         self.publisher = publisher
-        self.clock = clock
-        self.cache = cache
+        self._contention = Contention()
+        self._touching: set[str] = set()
         self.checks: list[Check] = []
         self.hooked: Callable[[], bool] = lambda: False
         self.listened: Callable[[], bool] = lambda: True
@@ -69,56 +70,6 @@ class Bucket:
         self.wake: Callable[[], None] = lambda: None
         self.enqueues = backend if isinstance(backend, Enqueues) else None
         self.idempotent = backend if isinstance(backend, Idempotent) else None
-
-    # -- reading ---------------------------------------------------------------------------------------------------
-
-    def get(self, name: str, session: Any = None) -> Record | None:
-        """Return the live record of this name, as it counts now, or None.
-
-        :param name: the record's name.
-        :param session: read inside this session's transaction.
-        :raises StorageError: when the storage fails.
-        """
-        record = self._load(Key(self.name, name), session)
-        return None if record is None or record.deleted else self.present(record)
-
-    def present(self, record: Record, at: datetime | None = None) -> Record:
-        """Return a record as it counts at a moment: past its ``expires_at`` it has expired, written or not.
-
-        :param record: a live record.
-        :param at: the moment; now by default.
-        """
-        lapsed = self.policy.lapse(record, at or self.clock.now())
-        return record if lapsed is None else lapsed
-
-    def _load(self, key: Key, session: Any) -> Record | None:
-        # Inside a transaction the cache is passed by: it knows nothing of that transaction's own writes.
-        if self.cache is None or session is not None or unit_around(self.backend) is not None:
-            with self.reading(session) as unit:
-                return self.backend.read(unit, key)
-        cached = self.cache.get(key)
-        if cached is not None:
-            return cached
-        with self.backend.reading() as unit:
-            record = self.backend.read(unit, key)
-        if record is not None:
-            self.cache.fill(record)
-        return record
-
-    @contextmanager
-    def reading(self, session: Any = None) -> Iterator[Any]:
-        """Open a unit for reading: the session's, the surrounding one, or a short one of its own.
-
-        :param session: the application's session, or None.
-        :raises ConfigurationError: when the backend cannot join a session.
-        :raises StorageError: when the storage fails.
-        """
-        unit = self._joined(session, write=False) if session is not None else unit_around(self.backend)
-        if unit is not None:
-            yield unit
-        else:
-            with self.backend.reading() as own:
-                yield own
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -131,6 +82,7 @@ class Bucket:
         expect: Expectation = None,
         session: Any = None,
         once: Request | None = None,
+        seen: Seen = UNSEEN,
     ) -> Record | None:
         """Change one record: read, compare with ``expect``, decide, check, store, commit, announce.
 
@@ -143,6 +95,7 @@ class Bucket:
         :param expect: the version or revision that must be stored.
         :param session: write inside this session's transaction instead of one of its own.
         :param once: answer from memory where this request has been answered before, else remember the answer.
+        :param seen: what the caller believes to be stored, which may spare the reading.
         :returns: the record as it is now; what was there when the decision was to change nothing.
         :raises ConfigurationError: when the backend cannot remember outcomes, or cannot join a session.
         :raises IdempotencyKeyReused: when the key of ``once`` belongs to another request.
@@ -152,6 +105,10 @@ class Bucket:
         """
         self.publisher.check_cascade()
         key = Key(self.name, name)
+        if once is None and not isinstance(decide, Lookup) and self._alone(key, session):
+            believed = self.at_hand(name, expect) if seen is UNSEEN else seen
+            with suppress(TransactionNeeded):
+                return self._alter(key, decide, expect, origin, believed)
 
         def perform(unit: Any) -> Record | None:
             with entered(self.backend, unit, key):
@@ -159,6 +116,40 @@ class Bucket:
                 return act() if once is None else repeated(self.remembering(), unit, once, self.clock.now(), act)
 
         return self.within(perform, session, undone=once is not None)
+
+    def _alone(self, key: Key, session: Any) -> bool:
+        """Tell whether a write has its transaction to itself, so that the storage may take its shortest way."""
+        joins = session is not None or unit_around(self.backend) is not None
+        return not (joins or self.hooked() or self._contention.hot(key))
+
+    def _alter(self, key: Key, decide: Decide, expect: Expectation, origin: Origin, seen: Seen) -> Record | None:
+        now = self.clock.now()
+        short = ShortWrite(
+            self.backend,
+            key,
+            lambda stored: self.decided(key, stored, decide, expect=expect, origin=origin, now=now),
+            self._rest,
+            contention=self._contention,
+            touching=self._touching,
+        )
+        done = short.run(seen)
+        for change in done:
+            self.publisher.line_up(change)
+        if done:
+            self.publisher.deliver()
+        found = done[-1].after if done else short.stored
+        return found if found is None or (done and found.deleted) else self.present(found, now)
+
+    def _rest(self, changes: Sequence[Change]) -> Rest | None:
+        """Return what stores the jobs that changes leave behind; None where there are none."""
+        if not any(plan.concerns(change) for plan in self.plans for change in changes):
+            return None
+
+        def enqueue(unit: Any, done: Sequence[Change]) -> None:
+            for change in done:
+                self.enqueue(unit, self.planned(unit, change))
+
+        return enqueue
 
     def within(self, work: Callable[[Any], Result], session: Any = None, *, undone: bool = False) -> Result:
         """Do a piece of work in a session's transaction, the surrounding one, or one of its own.
@@ -241,14 +232,6 @@ class Bucket:
         with entered(self.backend, self._joined(session, write=True)):
             yield
 
-    def _joined(self, session: Any, *, write: bool) -> Any:
-        if isinstance(self.backend, JoinsTransaction):
-            return self.backend.joined(session, write=write)
-        raise ConfigurationError(
-            f"The {self.backend.title} backend cannot join a session's transaction: leave session= out, "
-            "or use the sql backend."
-        )
-
     def perform(
         self, unit: Any, key: Key, decide: Decide | Lookup, expect: Expectation, origin: Origin
     ) -> Record | None:
@@ -319,7 +302,7 @@ class Bucket:
         except StateConflict as lost:
             # What was read a moment ago is not the caller's expectation: without one, the race can be run again.
             raise StateConflict(change.key, None, lost.actual) from lost
-        done = replace(change, revision=revision, after=replace(change.after, revision=revision))
+        done = change.drawn(revision)
         unit.after_commit(lambda: self.publisher.line_up(done))
         self.enqueue(unit, self.planned(unit, done))
         return done

@@ -5,7 +5,11 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Protocol
 
+import orjson
+
 from ..errors import StateValidationError
+
+_LENGTH = len("2026-01-31T12:00:00.000000Z")
 
 
 class Clock(Protocol):
@@ -51,6 +55,8 @@ def in_utc(value: datetime, field: str) -> datetime:
     """
     if not isinstance(value, datetime):
         raise StateValidationError({field: [f"Must be a datetime, not {type(value).__name__}."]})
+    if value.tzinfo is timezone.utc:
+        return value
     if value.utcoffset() is None:
         raise StateValidationError({field: ["Must have a time zone: pass datetime.now(timezone.utc) or the like."]})
     try:
@@ -65,7 +71,10 @@ def iso(value: datetime) -> str:
     :param value: an aware datetime.
     :returns: for example ``2026-01-31T12:00:00.000000Z``.
     """
-    return value.astimezone(timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    moment = value if value.tzinfo is timezone.utc else value.astimezone(timezone.utc)
+    text = orjson.dumps(moment, option=orjson.OPT_UTC_Z)[1:-1].decode()
+    # A whole second is written without a fraction.
+    return text if len(text) == _LENGTH else f"{text[:-1]}.000000Z"
 
 
 def from_iso(text: str) -> datetime:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from math import isfinite
 
+import orjson
+
 from ..errors import LimitExceeded, StateValidationError, shown
-from .clock import from_iso, iso
-from .record import JSON, Change, JSONObject, Key, Record
+from .record import JSON, Change, JSONObject, Record
 
 MAX_DEPTH = 100
 """Levels of nesting; PostgreSQL and SQLite accept more, Python's own recursion not much more."""
@@ -24,9 +26,7 @@ MAX_NAME = 1024
 
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 _WHOLE_FLOAT = 1e16
-_MANY_DIGITS = re.compile(r"\d{19}")
-
-_write = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")).encode
+_MANY_DIGITS = re.compile("[0-9]" * 19)
 
 
 @dataclass(slots=True)
@@ -138,7 +138,48 @@ def clean(value: JSON, path: str, limit: int) -> JSON:
     :raises StateValidationError: when something in it is not JSON, with the dotted path of it.
     :raises LimitExceeded: when it is too large.
     """
+    plain = _plain_text(value)
+    if plain is not None and len(plain) <= limit:
+        return orjson.loads(plain)
     return _Cleaner(limit).value(value, path, 0)
+
+
+_SCALARS = frozenset((str, int, bool, type(None)))
+_SHALLOW = 3
+"""Levels that are looked through at once; a few shared lists in each cannot unfold to much."""
+
+
+def _plain_text(value: JSON) -> bytes | None:
+    """Return the JSON text of a value that is quickly seen to be clean; None where it has to be looked at closely."""
+    if type(value) is not dict or not _shallow(value.values(), 1):
+        return None
+    try:
+        # What has more than 53 bits is looked at closely.
+        text = orjson.dumps(value, option=orjson.OPT_STRICT_INTEGER)
+    except TypeError:
+        return None
+    short = len(text) <= MAX_NAME or (b"\\" not in text and not _LONG.search(text))
+    return text if short and b"\\u0000" not in text else None
+
+
+_LONG = re.compile(rb'[^"]{%d}' % (MAX_NAME + 1))
+"""Text without a quotation mark in which a name that is too long could hide, unless it has escapes."""
+
+
+_LOOKED_AT = frozenset((float, dict, list))
+
+
+def _shallow(values: Iterable[JSON], level: int) -> bool:
+    kinds = set(map(type, values))
+    if kinds <= _SCALARS:
+        return True
+    return kinds <= _SCALARS | _LOOKED_AT and all(_fine(value, level) for value in values if type(value) in _LOOKED_AT)
+
+
+def _fine(value: JSON, level: int) -> bool:
+    if type(value) is float:  # a number, finite, and nothing to be settled
+        return -_WHOLE_FLOAT < value < _WHOLE_FLOAT
+    return level < _SHALLOW and _shallow(value.values() if type(value) is dict else value, level + 1)
 
 
 def encode(value: JSON) -> str:
@@ -147,11 +188,28 @@ def encode(value: JSON) -> str:
     :param value: what :func:`clean` returned, or a merge of such values.
     :returns: the text, not escaped beyond what JSON demands.
     """
-    return _write(value)
+    return orjson.dumps(value).decode()
 
 
-def decode(text: str) -> JSON:
-    """Read JSON text that this package wrote, as whichever database gives it back.
+def encoded_size(value: JSON) -> int:
+    """Return how many bytes a clean value takes as JSON.
+
+    :param value: the value.
+    """
+    return len(orjson.dumps(value)) if value else 2
+
+
+def decode(text: str | bytes) -> JSON:
+    """Read JSON text as :func:`encode` wrote it.
+
+    :param text: the text.
+    :returns: the value.
+    """
+    return orjson.loads(text)
+
+
+def decode_numeric(text: str) -> JSON:
+    """Read JSON text whose numbers a database has written anew.
 
     PostgreSQL writes 1e308 as 309 digits; what exceeds 64 bits can only have been a float.
 
@@ -160,7 +218,7 @@ def decode(text: str) -> JSON:
     """
     if _MANY_DIGITS.search(text):
         return json.loads(text, parse_int=_integer, parse_float=_float)
-    return json.loads(text)
+    return orjson.loads(text)
 
 
 def _integer(text: str) -> int | float:
@@ -194,45 +252,9 @@ def copied(value: JSON) -> JSON:
     :param value: a clean JSON value.
     :returns: an equal value that shares no list or dict with it.
     """
-    if isinstance(value, dict):
-        return {name: copied(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [copied(item) for item in value]
-    return value
-
-
-_TIMES = ("created_at", "updated_at", "expires_at", "deleted_at")
-_PLAIN = ("label", "type", "status", "data", "metadata", "version", "revision", "owner", "schema_version")
-
-
-def encode_record(record: Record) -> str:
-    """Write a record as one JSON object, for caches and logs.
-
-    :param record: any record, a tombstone too.
-    :returns: JSON text.
-    """
-    fields: JSONObject = {"bucket": record.key.bucket, "name": record.key.name}
-    fields.update((field, getattr(record, field)) for field in _PLAIN)
-    for field in _TIMES:
-        moment = getattr(record, field)
-        fields[field] = None if moment is None else iso(moment)
-    return encode(fields)
-
-
-def decode_record(text: str) -> Record:
-    """Read what :func:`encode_record` wrote.
-
-    :param text: JSON text.
-    :returns: the record.
-    :raises ValueError: when it is not such text (KeyError and TypeError are turned into it).
-    """
-    try:
-        fields = decode(text)
-        times = {field: None if fields[field] is None else from_iso(fields[field]) for field in _TIMES}
-        values: JSONObject = {field: fields[field] for field in _PLAIN} | times
-        return Record(key=Key(fields["bucket"], fields["name"]), **values)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError("This is not an encoded record.") from error
+    if not value:
+        return type(value)() if isinstance(value, dict | list) else value
+    return orjson.loads(orjson.dumps(value)) if isinstance(value, dict | list) else value
 
 
 def isolated_change(change: Change) -> Change:
@@ -242,7 +264,8 @@ def isolated_change(change: Change) -> Change:
     :returns: an equal change that shares no dict with it.
     """
     before = None if change.before is None else isolated(change.before)
-    return replace(change, before=before, after=isolated(change.after))
+    after = isolated(change.after)
+    return Change(change.revision, change.key, change.version, change.event, before, after, change.origin, change.at)
 
 
 def isolated(record: Record) -> Record:
@@ -251,4 +274,4 @@ def isolated(record: Record) -> Record:
     :param record: any record.
     :returns: an equal record that shares no dict with it.
     """
-    return replace(record, data=copied(record.data), metadata=copied(record.metadata))
+    return record.holding(copied(record.data), copied(record.metadata))

@@ -15,6 +15,7 @@ MAX_ID = 255
 """Characters of a state id."""
 
 _ID = re.compile(r"[A-Za-z0-9._:@/+=~-]{1,255}", re.ASCII)
+_NO_SEGMENTS = frozenset(("", ".", ".."))
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}", re.ASCII)
 _ID_RULE = (
     "1 to 255 ASCII characters, letters, digits and ._:@/+=~-, no leading or trailing slash, "
@@ -29,10 +30,8 @@ def check_id(value: object) -> str:
     :returns: the id as plain text.
     :raises StateValidationError: when it breaks the rule, which the message states.
     """
-    if isinstance(value, str) and _ID.fullmatch(value):
-        segments = value.split("/")
-        if not any(segment in ("", ".", "..") for segment in segments):
-            return str.__str__(value)
+    if isinstance(value, str) and _ID.fullmatch(value) and _NO_SEGMENTS.isdisjoint(value.split("/")):
+        return str.__str__(value)
     raise StateValidationError({"state_id": [f"{shown(value)} is not a state id: {_ID_RULE}."]})
 
 

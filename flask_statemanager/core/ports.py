@@ -5,12 +5,55 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Any, ClassVar, Protocol
 
+from ..errors import StateConflict
+from .entry import Entry
 from .record import Change, Key, Record
 
 Act = Callable[[], Callable[[], None] | None]
 """Something to do after the commit; what it returns is done once, behind all other acts of that commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alteration:
+    """What shall become of a record.
+
+    :param changes: one change after the other, whose revisions are not drawn yet.
+    :param rest: what else is to be written in the same transaction, given the unit and the changes with their
+        revisions; None for nothing.
+    """
+
+    changes: Sequence[Change]
+    rest: Callable[[Any, list[Change]], None] | None = None
+
+
+Work = Callable[[Any, Record | None], Alteration | None]
+"""Takes the unit, or None where there is no transaction yet, and what is stored; returns None for no change."""
+
+
+class Unseen(Enum):
+    """Stands for a record that nobody has looked at."""
+
+    UNSEEN = "unseen"
+
+
+UNSEEN = Unseen.UNSEEN
+Seen = Record | None | Unseen
+
+
+def check_belief(key: Key, seen: Seen, stored: Record | None) -> None:
+    """Refuse when a record is not what it was believed to be.
+
+    :param key: which record.
+    :param seen: what was believed; only a record is compared.
+    :param stored: what was read.
+    :raises StateConflict: when it differs in anything.
+    """
+    if isinstance(seen, Record) and stored != seen:
+        raise StateConflict(key, seen.version, None if stored is None else stored.version)
 
 
 def settle(acts: Sequence[Act]) -> None:
@@ -57,6 +100,11 @@ class Backend(ABC):
         """Whether other processes see the same records, so that a shared cache in front of it makes sense."""
 
     @property
+    def embedded(self) -> bool:
+        """Whether a record is read without asking another process, so that a cache in one would only slow that down."""
+        return False
+
+    @property
     @abstractmethod
     def identity(self) -> str:
         """Text that tells this store from others, without secrets, to keep their cache entries apart."""
@@ -85,6 +133,49 @@ class Backend(ABC):
         :raises StorageError: when the storage fails.
         """
 
+    def fetch(self, key: Key) -> Record | None:
+        """Return what is stored under a key, a tombstone too, or None, outside of any transaction.
+
+        :param key: which record.
+        :raises StorageError: when the storage fails.
+        """
+        with self.reading() as unit:
+            return self.read(unit, key)
+
+    def alter(self, key: Key, work: Work, *, seen: Seen = UNSEEN) -> list[Change]:
+        """Change one record in a transaction of its own, in as few steps as the storage knows.
+
+        :param key: which record.
+        :param work: decides; called once.
+        :param seen: what the caller believes to be stored, a record or None for nothing, to spare a round trip; where
+            anything of it is wrong, a race counts as lost.
+        :returns: the changes with their revisions.
+        :raises StateConflict: when a race was lost; nothing is changed then.
+        :raises StorageError: when the storage fails.
+        """
+        with self.writing() as unit:
+            stored = None if seen is None else self.read(unit, key, lock=True)
+            check_belief(key, seen, stored)
+            found = work(unit, stored)
+            return [] if found is None else self.applied(unit, found)
+
+    def applied(self, unit: Any, found: Alteration) -> list[Change]:
+        """Store all that belongs to an alteration.
+
+        :param unit: an open writing unit.
+        :param found: the alteration.
+        :returns: the changes with their revisions.
+        :raises StateConflict: when another version is stored.
+        :raises StorageError: when the storage fails.
+        """
+        done: list[Change] = []
+        for change in found.changes:
+            following = replace(change, before=done[-1].after) if done else change
+            done.append(following.drawn(self.apply(unit, following)))
+        if found.rest is not None:
+            found.rest(unit, done)
+        return done
+
     @abstractmethod
     def apply(self, unit: Any, change: Change) -> int:
         """Store ``change.after`` if the stored version is still ``change.version - 1``, and log the change.
@@ -101,13 +192,36 @@ class Backend(ABC):
         """Give back connections that this backend opened for itself."""
 
 
-class ReadCache(Protocol):
-    """A cache that all processes share. It may forget and fail silently, and never goes back to an older version."""
+Load = Callable[[Key], Record | None]
+"""Reads one record from the store, a tombstone too."""
 
-    def get(self, key: Key) -> Record | None:
-        """Return the cached record, a tombstone too, or None when there is none.
+LoadMany = Callable[[Sequence[Key]], dict[Key, Record]]
+"""Reads many records from the store, tombstones too; what is not there is left out."""
+
+
+class ReadCache(Protocol):
+    """A cache in front of a store. It may forget and fail silently, and never goes back to an older version."""
+
+    def at_hand(self, path: str) -> Entry | None:
+        """Return what this process has at hand, a tombstone too, or None; nobody is asked.
+
+        :param path: which record, as ``str(key)`` writes it.
+        """
+        ...  # pragma: no cover - a protocol has no body
+
+    def read(self, key: Key, load: Load) -> Record | Entry | None:
+        """Return the cached record, else the stored one, which is cached then; a tombstone too, or None.
 
         :param key: which record.
+        :param load: reads it from the store; not called when it is cached.
+        """
+        ...  # pragma: no cover - a protocol has no body
+
+    def read_many(self, keys: Sequence[Key], load: LoadMany) -> dict[Key, Record | Entry]:
+        """Return the cached records, and of the others the stored ones, which are cached then.
+
+        :param keys: which records, each once.
+        :param load: reads what is not cached from the store, in one call.
         """
         ...  # pragma: no cover - a protocol has no body
 
@@ -118,9 +232,10 @@ class ReadCache(Protocol):
         """
         ...  # pragma: no cover - a protocol has no body
 
-    def fill(self, record: Record) -> None:
-        """Keep what was just read, unless a newer version of it is there.
+    def check(self) -> bool:
+        """Ask the cache whether it is there."""
+        ...  # pragma: no cover - a protocol has no body
 
-        :param record: a committed record or tombstone.
-        """
+    def close(self) -> None:
+        """End this process's threads and connections."""
         ...  # pragma: no cover - a protocol has no body

@@ -70,16 +70,26 @@ class Searches(ABC):
         :raises StorageError: when the storage fails.
         """
 
+    @abstractmethod
+    def unserved(self, query: Query) -> list[str]:
+        """Return the paths of a query's filters that are looked at record by record, where an index could be made.
+
+        :param query: the query.
+        :returns: for example ``data.plan``; nothing where records have no indexes at all.
+        """
+
 
 class Counts(ABC):
     """Power: counts records without loading them."""
 
     @abstractmethod
-    def count(self, unit: Any, query: Query) -> int:
+    def count(self, unit: Any, query: Query, *, exact_to: int | None = None) -> int:
         """Return how many records a query finds, its cursor and limit left aside.
 
         :param unit: an open unit.
         :param query: the query.
+        :param exact_to: up to how many the number has to be exact; beyond that it may be an estimate, which is greater
+            than this. None for an exact number in any case.
         :raises StorageError: when the storage fails.
         """
 

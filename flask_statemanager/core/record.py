@@ -61,6 +61,52 @@ class Record:
     expires_at: datetime | None = None
     deleted_at: datetime | None = None
 
+    def numbered(self, version: int, revision: int) -> Record:
+        """Return the record with another version and revision; much quicker than ``dataclasses.replace``.
+
+        :param version: the version.
+        :param revision: the revision.
+        """
+        return Record(
+            self.key,
+            self.label,
+            self.type,
+            self.status,
+            self.data,
+            self.metadata,
+            version,
+            revision,
+            self.owner,
+            self.schema_version,
+            self.created_at,
+            self.updated_at,
+            self.expires_at,
+            self.deleted_at,
+        )
+
+    def holding(self, data: JSONObject, metadata: JSONObject) -> Record:
+        """Return the record with other data and metadata; much quicker than ``dataclasses.replace``.
+
+        :param data: the data.
+        :param metadata: the metadata.
+        """
+        return Record(
+            self.key,
+            self.label,
+            self.type,
+            self.status,
+            data,
+            metadata,
+            self.version,
+            self.revision,
+            self.owner,
+            self.schema_version,
+            self.created_at,
+            self.updated_at,
+            self.expires_at,
+            self.deleted_at,
+        )
+
     @property
     def deleted(self) -> bool:
         """Whether this is a tombstone."""
@@ -101,6 +147,14 @@ class Change:
     after: Record
     origin: Origin
     at: datetime
+
+    def drawn(self, revision: int) -> Change:
+        """Return the change with the revision that the store has drawn for it.
+
+        :param revision: the revision.
+        """
+        after = self.after.numbered(self.after.version, revision)
+        return Change(revision, self.key, self.version, self.event, self.before, after, self.origin, self.at)
 
     @property
     def actor(self) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from ..errors import IdempotencyKeyReused
-from .codec import decode_record, encode_record
+from .entry import decode_record, encode_record
 from .idempotency import Request
 from .powers import Idempotent
 from .record import Record

@@ -7,8 +7,6 @@ task, a thread pool) may still show it: a session serves one thread, and a trans
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +14,14 @@ from typing import Any
 from ..errors import StateManagerError
 from .ports import Backend
 from .record import Key
+
+
+class TransactionNeeded(BaseException):
+    """Raised where code that was to decide by itself touches the storage, so that it is run again in a transaction.
+
+    It is no error, and nobody who catches errors may keep it.
+    """
+
 
 MAX_NESTING = 50
 """How deep hooks may write within hooks, before a loop is assumed."""
@@ -34,29 +40,56 @@ _entries: ContextVar[tuple[_Entry, ...]] = ContextVar("flask_statemanager_scope"
 
 
 def _present(backend: Backend) -> list[_Entry]:
+    entries = _entries.get()
+    if not entries:
+        return []
     here = threading.get_ident()
-    return [e for e in _entries.get() if e.backend is backend and e.thread == here and not e.over]
+    return [e for e in entries if e.backend is backend and e.thread == here and not e.over]
 
 
 def unit_around(backend: Backend) -> Any:
     """Return the unit of the innermost transaction on a backend that the caller stands in, or None.
 
     :param backend: the backend.
+    :raises TransactionNeeded: when the caller stands where something is decided without a transaction.
     """
+    if not _entries.get():
+        return None
     present = _present(backend)
-    return present[-1].unit if present else None
+    if not present:
+        return None
+    if present[-1].unit is None:
+        raise TransactionNeeded
+    return present[-1].unit
 
 
-@contextmanager
-def entered(backend: Backend, unit: Any, key: Key | None = None) -> Iterator[None]:
+class entered:  # noqa: N801 - a context manager, used like a function
     """Let the code in the block stand in a unit's transaction.
 
     :param backend: the backend.
-    :param unit: the unit.
+    :param unit: the unit; None where something is decided without a transaction, as long as nobody asks for one.
     :param key: the record that is being written.
     :raises StateManagerError: when the block writes a record from within a write of it, or nests without end.
     """
-    present = _present(backend)
+
+    __slots__ = ("_entry", "_token")
+
+    def __init__(self, backend: Backend, unit: Any, key: Key | None = None) -> None:
+        self._entry = _Entry(backend, unit, key)
+
+    def __enter__(self) -> None:
+        entry = self._entry
+        present = _present(entry.backend)
+        if present:
+            _check_nesting(present, entry.key)
+        self._token = _entries.set((*_entries.get(), entry))
+
+    def __exit__(self, *_raised: object) -> None:
+        self._entry.over = True
+        _entries.reset(self._token)
+
+
+def _check_nesting(present: list[_Entry], key: Key | None) -> None:
     if key is not None and any(entry.key == key for entry in present):
         raise StateManagerError(
             f"{key} is being written, and a 'before' hook of that write writes it again: "
@@ -64,20 +97,15 @@ def entered(backend: Backend, unit: Any, key: Key | None = None) -> Iterator[Non
         )
     if len(present) >= MAX_NESTING:
         raise StateManagerError(f"Hooks write within hooks more than {MAX_NESTING} levels deep: look for a loop.")
-    entry = _Entry(backend, unit, key)
-    token = _entries.set((*_entries.get(), entry))
-    try:
-        yield
-    finally:
-        entry.over = True
-        _entries.reset(token)
 
 
-@contextmanager
-def outside() -> Iterator[None]:
+class outside:  # noqa: N801 - a context manager, used like a function
     """Let the code in the block stand in no transaction: subscribers run after the commit."""
-    token = _entries.set(())
-    try:
-        yield
-    finally:
-        _entries.reset(token)
+
+    __slots__ = ("_token",)
+
+    def __enter__(self) -> None:
+        self._token = _entries.set(())
+
+    def __exit__(self, *_raised: object) -> None:
+        _entries.reset(self._token)

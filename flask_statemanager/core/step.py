@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import LimitExceeded, StateConflict
-from .codec import encode
+from .codec import encoded_size
 from .jobs import Job
 from .record import Change, Expectation, Key, Origin, Record, Revision
 
@@ -42,8 +42,23 @@ Check = Callable[[Change], None]
 """Looks at a change inside the transaction, and raises to refuse it."""
 
 
-Plan = Callable[[Any, Change], Sequence[Job]]
-"""Says which jobs a change leaves behind; called with the unit and the change, inside the transaction."""
+class Plan(Protocol):
+    """Says which jobs a change leaves behind."""
+
+    def concerns(self, change: Change) -> bool:
+        """Tell whether a change may leave jobs behind, or take some away.
+
+        :param change: the change, not stored yet.
+        """
+        ...  # pragma: no cover - a protocol has no body
+
+    def __call__(self, unit: Any, change: Change, /) -> Sequence[Job]:
+        """Return the jobs, inside the transaction.
+
+        :param unit: the unit in which the change was written.
+        :param change: the change.
+        """
+        ...  # pragma: no cover - a protocol has no body
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +106,22 @@ def numbered(before: Record | None, key: Key, step: Step, origin: Origin, now: d
         at = max(at, before.updated_at + timedelta(microseconds=1))
     version = 1 if before is None else before.version + 1
     alive = before is not None and not before.deleted
-    after = replace(
-        step.after,
-        version=version,
-        revision=0,
-        updated_at=at,
-        created_at=before.created_at if alive and before is not None else at,
-        deleted_at=at if step.after.deleted else None,
+    planned = step.after
+    after = Record(
+        planned.key,
+        planned.label,
+        planned.type,
+        planned.status,
+        planned.data,
+        planned.metadata,
+        version,
+        0,
+        planned.owner,
+        planned.schema_version,
+        before.created_at if alive and before is not None else at,
+        at,
+        planned.expires_at,
+        at if planned.deleted else None,
     )
     return Change(0, key, version, step.event, before if alive else None, after, origin, at)
 
@@ -124,6 +148,6 @@ def check_size(change: Change, limit: int) -> None:
     :param limit: the most bytes that data and metadata may take as JSON.
     :raises LimitExceeded: when they take more.
     """
-    size = sum(len(encode(value).encode("utf-8")) for value in (change.after.data, change.after.metadata))
+    size = encoded_size(change.after.data) + encoded_size(change.after.metadata)
     if size > limit:
         raise LimitExceeded(f"The state {change.key.name}", limit, size)

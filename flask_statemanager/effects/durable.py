@@ -193,7 +193,14 @@ class EffectRunner:
         self._inside = inside
         self._told = told
 
-    def plan(self, _unit: Any, change: Change) -> list[Job]:
+    def concerns(self, change: Change) -> bool:
+        """Tell whether a change causes effects.
+
+        :param change: the change.
+        """
+        return any(True for _durability in self._matching(change))
+
+    def __call__(self, _unit: Any, change: Change) -> list[Job]:
         """Return the jobs of the effects that a change causes, one for each name.
 
         :param _unit: the unit in which it was written.

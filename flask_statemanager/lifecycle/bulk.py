@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -43,7 +42,7 @@ class LifecycleBulk(ABC):
         transition: str | StateTransition,
         data: dict[str, Any] | None = None,
         *,
-        chunk: int = 500,
+        chunk: int = 2000,
         progress: Progress | None = None,
         actor: str | None = None,
         source: str | None = None,
@@ -92,7 +91,7 @@ class LifecycleBulk(ABC):
         run = Run(parts, update.transition, _chunk(chunk), _progress(progress), joined=batch.joins(session))
         meant = _targets(targets, whole=idempotency_key is not None)
         asked = {"transition": update.transition, "data": enveloped(update.envelope), **_asked(meant)}
-        origin, once = parts.asked(Call("transition_many", actor, source, reason, idempotency_key), asked)
+        origin, once = parts.asked(Call("transition_many", actor, source, reason, idempotency_key), lambda: asked)
         shortcut = _shortcut(parts, update, meant)
 
         def given() -> Input:
@@ -112,7 +111,7 @@ class LifecycleBulk(ABC):
         state_type: str | StateType,
         items: Iterable[dict[str, Any]],
         *,
-        chunk: int = 500,
+        chunk: int = 2000,
         progress: Progress | None = None,
         actor: str | None = None,
         source: str | None = None,
@@ -158,7 +157,7 @@ class LifecycleBulk(ABC):
             entries = list(entries)
             asked["items"] = listed(entries)
         counted = entries if isinstance(entries, list) else items
-        origin, once = parts.asked(Call("register_many", actor, source, reason, idempotency_key), asked)
+        origin, once = parts.asked(Call("register_many", actor, source, reason, idempotency_key), lambda: asked)
 
         def given() -> Input:
             return _input(entries, counted, None if once is None else RepeatableCall.begun(batch, once, session))
@@ -194,13 +193,15 @@ def _found(batch: Batch, targets: Iterable[Any] | StateQuery, session: Any) -> I
 
 
 def _targeted(names: Iterable[Any], update: Update) -> Iterator[Entry]:
+    rest = update.definition, update.envelope, update.transition, update.mode, update.lifetime, update.owner
     for index, given in enumerate(names):
         try:
             name = check_id(given)
         except StateManagerError as error:
             yield Entry(index, given if isinstance(given, str) else shown(given), None, error)
         else:
-            yield Entry(index, name, Row(name, replace(update, name=name)))
+            decide = Update(name, *rest)
+            yield Entry(index, name, Row(name, decide))
 
 
 def _input(entries: Iterable[Entry], source: object, call: RepeatableCall | None) -> Input:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..core.batch import Batch, Claim, Row
 from ..core.codec import decode, encode
@@ -22,17 +22,16 @@ from .validation import Envelope
 _ids = TimeOrderedIds()
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One thing of the input.
 
-    :param index: its place.
+    :param place: its place in the input, from 0 on.
     :param state_id: how to name it in a refusal.
     :param row: what is to be written; None where the input is unusable.
     :param error: why it is unusable.
     """
 
-    index: int
+    place: int
     state_id: str | None
     row: Row | None
     error: Exception | None = None
@@ -86,9 +85,9 @@ class RepeatableCall:
             if row is None:
                 yield entry
                 continue
-            place = f"#{entry.index}" if entry.state_id is None else row.name
+            place = f"#{entry.place}" if entry.state_id is None else row.name
             times[place] += 1
-            yield replace(entry, row=replace(row, once=self._request(place, times[place])))
+            yield entry._replace(row=row._replace(once=self._request(place, times[place])))
 
     def _request(self, place: str, time: int) -> Request:
         key = f"{self.mark} {place}" if time == 1 else f"{self.mark} {place} {time}"

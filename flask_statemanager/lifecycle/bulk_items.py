@@ -20,6 +20,7 @@ MEMBERS = frozenset(("state_id", "data", "initial_data", "initial_status", "ttl"
 """What an item may have."""
 
 _ids = TimeOrderedIds()
+_ENDLESS = Lifetime()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +53,13 @@ class ItemReader:
         name = _ids.new() if given is None else check_id(given)
         field = "initial_data" if "initial_data" in item else "data"
         status, owner = item.get("initial_status"), item.get("owner")
+        ttl, expires_at = item.get("ttl"), item.get("expires_at")
         decide = Registration(
             key=Key(BUCKET, name),
             definition=self.definition,
             envelope=open_envelope(item.get(field), self.limit, field),
             initial_status=None if status is None else check_word(status, "initial_status"),
-            lifetime=Lifetime(item.get("ttl"), item.get("expires_at")),
+            lifetime=_ENDLESS if ttl is None and expires_at is None else Lifetime(ttl, expires_at),
             owner=None if owner is None else check_text(owner, "owner", MAX_TEXT),
             if_exists="error",
         )
@@ -67,9 +69,9 @@ class ItemReader:
 def _check_members(item: Any) -> None:
     if not isinstance(item, dict):
         raise StateValidationError({"items": [f"Must be dicts such as {{'data': {{...}}}}, not {shown(item)}."]})
-    unknown = [name for name in item if name not in MEMBERS]
-    if unknown:
+    if not item.keys() <= MEMBERS:
+        unknown = next(name for name in item if name not in MEMBERS)
         listed = ", ".join(sorted(MEMBERS))
-        raise StateValidationError({"items": [f"{shown(unknown[0])} is no part of an item; it may have {listed}."]})
+        raise StateValidationError({"items": [f"{shown(unknown)} is no part of an item; it may have {listed}."]})
     if "data" in item and "initial_data" in item:
         raise StateValidationError({"items": ["Give either data or initial_data, which mean the same."]})

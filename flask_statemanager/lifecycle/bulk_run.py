@@ -139,7 +139,7 @@ class Run:
                 self._ids += [answer.name] if self.listing else []
                 continue
             assert answer is not None
-            self._refused.append(Refusal(entry.state_id, answer, entry.index))
+            self._refused.append(Refusal(entry.state_id, answer, entry.place))
             if isinstance(answer, TransitionNotAllowed) and entry.state_id is not None:
                 self.parts.refused(entry.state_id, self.transition, answer)
 

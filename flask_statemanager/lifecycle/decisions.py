@@ -96,15 +96,21 @@ class Update:
         definition = self.definition.get(current.type) if isinstance(self.definition, Definitions) else self.definition
         check_identity(self.envelope, self.name, current.type)
         edge = way(definition.machine, current, self.transition)
-        after = replace(
-            current,
-            status=edge.target or current.status,
-            label=self.envelope.name or current.label,
-            data=self._merged(current.data, self.envelope.data),
-            metadata=self._merged(current.metadata, self.envelope.metadata),
-            owner=self.owner or current.owner,
-            expires_at=self._expiry(current, edge, definition, now),
-            deleted_at=now if edge.target == DELETED else None,
+        after = Record(
+            current.key,
+            self.envelope.name or current.label,
+            current.type,
+            edge.target or current.status,
+            self._merged(current.data, self.envelope.data),
+            self._merged(current.metadata, self.envelope.metadata),
+            current.version,
+            current.revision,
+            self.owner or current.owner,
+            current.schema_version,
+            current.created_at,
+            current.updated_at,
+            self._expiry(current, edge, definition, now),
+            now if edge.target == DELETED else None,
         )
         refusal = refusing_guard(edge, current, after)
         if refusal is not None:
@@ -129,6 +135,8 @@ class Update:
         given = self.lifetime.resolve(now, definition)
         if given is not None:
             return given
+        if current.expires_at is None:
+            return None
         expired = set(definition.machine.lapses.values())
         leaves = current.status in expired and (edge.target or current.status) not in expired
         return None if leaves else current.expires_at

@@ -15,10 +15,17 @@ def names_of(change: Change, definitions: Definitions) -> frozenset[str]:
     :param change: any change.
     :param definitions: the declared types, which know the past tenses.
     """
-    definition = definitions.find(change.after.type)
-    pasts = {} if definition is None else definition.machine.pasts
-    past = pasts.get(change.event) or regular_past(change.event)
-    return frozenset((EVERY, change.after.type, change.event, past, f"{change.after.type}_{past}"))
+    made: dict[tuple[str, str], frozenset[str]] = definitions.derived("names", dict)
+    type_name, event = change.after.type, change.event
+    found = made.get((type_name, event))
+    if found is None:
+        definition = definitions.find(type_name)
+        pasts = {} if definition is None else definition.machine.pasts
+        past = pasts.get(event) or regular_past(event)
+        found = frozenset((EVERY, type_name, event, past, f"{type_name}_{past}"))
+        if definition is not None:  # what is declared is bounded, what old rows may hold is not
+            made[type_name, event] = found
+    return found
 
 
 def known_events(definitions: Definitions) -> frozenset[str]:

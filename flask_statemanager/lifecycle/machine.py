@@ -123,6 +123,8 @@ class Transition:
     @property
     def conditions(self) -> tuple[Guard, ...]:
         """The guards, each as a :class:`Guard`."""
+        if self.guards == ():
+            return ()
         guards: Sequence[Guard | GuardCheck] = self.guards if isinstance(self.guards, Sequence) else (self.guards,)
         return tuple(guard if isinstance(guard, Guard) else Guard(guard) for guard in guards)
 
@@ -230,9 +232,10 @@ class Machine:
         :param status: the present status.
         :param transition: its name.
         """
-        if status not in self.statuses:  # of an earlier machine: it can still be annotated and deleted
+        found = self._edges.get((status, transition))
+        if found is None and status not in self.statuses:  # of an earlier machine: can still be annotated and deleted
             return next((t for t in _BUILT_IN if t.name == transition), None)
-        return self._edges.get((status, transition))
+        return found
 
     def target(self, status: str, transition: str) -> str | None:
         """Return where a transition leads from a status, or None when it is not allowed.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -67,6 +67,7 @@ class Parts:
     :param counts: the backend, as one that counts.
     :param history: the backend, as one that keeps history.
     :param refused: told of every refused transition: id, transition, error.
+    :param unserved: told of every search by what has no index: the type or None, and the paths.
     :param remembered: how long the answers to idempotent requests are kept.
     """
 
@@ -77,6 +78,7 @@ class Parts:
     counts: Counts
     history: KeepsHistory
     refused: Callable[[str, str, TransitionNotAllowed], None]
+    unserved: Callable[[str | None, Sequence[str]], None]
     remembered: timedelta
 
     @property
@@ -98,11 +100,11 @@ class Parts:
         backend = self.bucket.backend
         return backend if isinstance(backend, JoinsTransaction) else None
 
-    def asked(self, call: Call, arguments: dict[str, Any]) -> tuple[Origin, Request | None]:
+    def asked(self, call: Call, arguments: Callable[[], dict[str, Any]]) -> tuple[Origin, Request | None]:
         """Return who asks, and what it is to be recognised by if it is asked again.
 
         :param call: what all writing verbs are told.
-        :param arguments: everything else that the caller asks for.
+        :param arguments: returns everything else that the caller asks for; called only where there is a key.
         :raises StateValidationError: when actor, source, reason or key are no text.
         :raises LimitExceeded: when one of them is too long.
         :raises ConfigurationError: when the backend cannot remember requests.
@@ -112,7 +114,7 @@ class Parts:
             return origin, None
         self.bucket.remembering()
         key = check_text(call.idempotency_key, "idempotency_key", MAX_KEY)
-        given = {**arguments, "source": call.source, "reason": call.reason}
+        given = {**arguments(), "source": call.source, "reason": call.reason}
         once = Request(origin.actor, call.verb, key, fingerprint(given), self.remembered)
         return replace(origin, idempotency_key=key), once
 

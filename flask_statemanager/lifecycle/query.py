@@ -15,6 +15,9 @@ from .state import State
 MAX_PAGE = 1000
 """The most states of one page; iteration fetches half as many at a time."""
 
+EXACT_TO = 10_000
+"""Up to how many states an estimated count is exact."""
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -43,7 +46,7 @@ class StateQuery(Sequence[State]):
 
     :param query: what to search; its moment is taken anew for each page.
     :param search: runs a query.
-    :param count: counts a query.
+    :param count: counts a query, exactly up to a number where one is given.
     :param fresh: gives a query the present moment.
     """
 
@@ -52,7 +55,7 @@ class StateQuery(Sequence[State]):
         query: Query,
         *,
         search: Callable[[Query], list[Record]],
-        count: Callable[[Query], int],
+        count: Callable[[Query, int | None], int],
         fresh: Callable[[Query], Query],
     ) -> None:
         self._query = query
@@ -96,15 +99,18 @@ class StateQuery(Sequence[State]):
         records = self._search(replace(self._fresh(self._query), after=position, limit=size + 1))
         shown = records[:size]
         following = cursor_after(shown[-1], self._query.order) if len(records) > size else None
-        return Page([State.of(record) for record in shown], following)
+        return Page([State.taking(record) for record in shown], following)
 
-    def count(self, value: object = None) -> int:
+    def count(self, value: object = None, *, estimate: bool = False) -> int:
         """Return how many states there are, counted by the storage.
 
         :param value: with a value, how often it occurs in the loaded result, as in every sequence.
+        :param estimate: count no further than 10,000, and say about how many it is when there are more.
         :raises StorageError: when the storage fails.
         """
-        return self._count(self._fresh(self._query)) if value is None else self._all().count(value)  # type: ignore[arg-type]
+        if value is not None:
+            return self._all().count(value)  # type: ignore[arg-type]
+        return self._count(self._fresh(self._query), EXACT_TO if estimate else None)
 
     def first(self) -> State | None:
         """Return the first state, or None.
@@ -142,7 +148,7 @@ class StateQuery(Sequence[State]):
     def _slice(self, start: int, stop: int) -> list[State]:
         if stop <= MAX_PAGE:
             records = self._search(replace(self._fresh(self._query), limit=max(0, stop)))
-            return [State.of(record) for record in records[start:]]
+            return [State.taking(record) for record in records[start:]]
         return list(islice(self._fetched(), start, stop))
 
     def _all(self) -> list[State]:

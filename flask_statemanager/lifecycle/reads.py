@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
-from typing import Any
+from typing import Any, Final, Literal
 
 from ..core.clock import in_utc
+from ..core.entry import Entry
 from ..core.names import check_id, check_text, check_word
 from ..core.query import MAX_FILTERS, ChangeQuery, Query, parse_filters, parse_order
 from ..core.record import Key, Record
@@ -21,6 +22,11 @@ from .query import StateQuery
 from .state import HistoryEntry, State
 from .types import DELETED, StateTransition, StateType
 from .validation import MAX_TEXT
+
+CACHED: Final = "cached"
+STRONG: Final = "strong"
+Consistency = Literal["cached", "strong"]
+"""Whether the read cache may answer, or the database is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +61,36 @@ class LifecycleReads(ABC):
     def _parts(self) -> Parts:
         """Return the running parts of the present app."""
 
-    def get_state(self, state_id: str, *, at: int | datetime | None = None, session: Any = None) -> State | None:
+    def get_state(
+        self,
+        state_id: str,
+        *,
+        at: int | datetime | None = None,
+        session: Any = None,
+        consistency: Consistency = CACHED,
+    ) -> State | None:
         """Return a state, or None when there is none.
 
         :param state_id: which state.
         :param at: as it was at this version, or at this moment (an aware datetime).
         :param session: read inside this session's transaction.
+        :param consistency: ``cached`` takes the read cache's answer where there is one; ``strong`` asks the database.
         :raises StateValidationError: when the arguments are unusable.
         :raises StorageError: when the storage fails.
         """
+        if at is not None:
+            return self._state_at(state_id, at, session)
+        bucket = self._parts().bucket
+        if session is None and consistency == CACHED and isinstance(state_id, str):
+            entry = bucket.glance(state_id)
+            if entry is not None:
+                return State(entry.fields())
+        found = bucket.find(check_id(state_id), session, strong=_strong(consistency))
+        return None if found is None else _state(found)
+
+    def _state_at(self, state_id: str, at: int | datetime, session: Any) -> State | None:
         parts = self._parts()
         name = check_id(state_id)
-        if at is None:
-            record = parts.bucket.get(name, session)
-            return None if record is None else State.of(record)
         moment = at if isinstance(at, int) and not isinstance(at, bool) else in_utc(at, "at")  # type: ignore[arg-type]
         if isinstance(moment, int) and not 0 < moment < 2**63:
             return None
@@ -76,7 +98,26 @@ class LifecycleReads(ABC):
             record = parts.history.record_at(unit, Key(BUCKET, name), moment)
         if record is None or record.deleted:
             return None
-        return State.of(parts.bucket.present(record, moment) if isinstance(moment, datetime) else record)
+        return State.taking(parts.bucket.present(record, moment) if isinstance(moment, datetime) else record)
+
+    def get_states(
+        self, state_ids: Iterable[str], *, session: Any = None, consistency: Consistency = CACHED
+    ) -> dict[str, State]:
+        """Return several states at once, by id, in the order asked for; what there is not is left out.
+
+        A thousand are read in one round trip to the cache, and what that lacks in one to the database.
+
+        :param state_ids: which states; an id that comes twice counts once.
+        :param session: read inside this session's transaction.
+        :param consistency: as for :meth:`get_state`.
+        :raises StateValidationError: when the arguments are unusable.
+        :raises StorageError: when the storage fails.
+        """
+        if isinstance(state_ids, str) or not isinstance(state_ids, Iterable):
+            raise StateValidationError({"state_ids": [f"Must be several ids, not {shown(state_ids)}: pass a list."]})
+        names = list(dict.fromkeys(check_id(state_id) for state_id in state_ids))
+        found = self._parts().bucket.find_many(names, session, strong=_strong(consistency))
+        return {name: _state(found[name]) for name in names if name in found}
 
     def get_states_by_type(self, state_type: str | StateType, *, session: Any = None) -> StateQuery:
         """Return all states of a type, oldest first.
@@ -128,12 +169,16 @@ class LifecycleReads(ABC):
             return replace(asked, now=parts.bucket.clock.now(), lapses=parts.definitions.lapses)
 
         def search(asked: Query) -> list[Record]:
+            if asked.filters:
+                parts.unserved(asked.type, parts.searches.unserved(asked))
             with parts.bucket.reading(session) as unit:
                 return [parts.bucket.present(found, asked.now) for found in parts.searches.search(unit, asked)]
 
-        def count(asked: Query) -> int:
+        def count(asked: Query, exact_to: int | None) -> int:
+            if asked.filters:
+                parts.unserved(asked.type, parts.searches.unserved(asked))
             with parts.bucket.reading(session) as unit:
-                return parts.counts.count(unit, asked)
+                return parts.counts.count(unit, asked, exact_to=exact_to)
 
         return StateQuery(query, search=search, count=count, fresh=fresh)
 
@@ -191,7 +236,7 @@ class LifecycleReads(ABC):
     def _changes(self, query: ChangeQuery, session: Any) -> list[HistoryEntry]:
         parts = self._parts()
         with parts.bucket.reading(session) as unit:
-            return [HistoryEntry.of(change) for change in parts.history.changes(unit, query)]
+            return [HistoryEntry.taking(change) for change in parts.history.changes(unit, query)]
 
     def can(self, state_id: str, transition: str | StateTransition, *, session: Any = None) -> bool:
         """Tell whether a transition is possible now, its guards asked with the data as it is.
@@ -235,6 +280,16 @@ class LifecycleReads(ABC):
         if record is None:
             raise StateNotFound(state_id)
         return record, parts.definitions.get(record.type).machine
+
+
+def _strong(consistency: str) -> bool:
+    if consistency in (CACHED, STRONG):
+        return consistency == STRONG
+    raise StateValidationError({"consistency": [f"Must be {CACHED!r} or {STRONG!r}, not {shown(consistency)}."]})
+
+
+def _state(found: Record | Entry) -> State:
+    return State(found.fields()) if isinstance(found, Entry) else State.taking(found)
 
 
 def _explained(record: Record, machine: Machine, name: str) -> Explanation:

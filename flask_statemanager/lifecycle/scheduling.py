@@ -133,7 +133,7 @@ class LifecycleScheduling(ABC):
         moment = moment_of(at, after)
         call = Call("schedule_transition", actor, source, reason, idempotency_key)
         asked = {"state_id": name, "transition": event, "at": at, "after": after, **payload, "key": key}
-        origin, once = parts.asked(call, asked)
+        origin, once = parts.asked(call, lambda: asked)
         payload |= {"actor": origin.actor, "source": origin.source, "reason": origin.reason}
 
         def perform(unit: Any) -> Timer:
@@ -202,7 +202,7 @@ class LifecycleScheduling(ABC):
         event = None if transition is None else check_word(transition, "transition")
         wanted = None if key is None else _checked_key(key)
         call = Call("cancel_scheduled", actor, source, reason, idempotency_key)
-        origin, once = parts.asked(call, {"state_id": record.name, "key": wanted, "transition": event})
+        origin, once = parts.asked(call, lambda: {"state_id": record.name, "key": wanted, "transition": event})
         by = origin.actor if source is None else f"{origin.actor} ({source})"
         why = f"cancelled by {by}" + (f": {reason}" if reason else "")
 

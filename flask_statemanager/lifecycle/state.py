@@ -29,19 +29,33 @@ class State(dict[str, Any]):
     ('active', 'a@example.com')
     """
 
+    __slots__ = ()
+
     @classmethod
     def of(cls, record: Record) -> State:
-        """Make the caller's view of a record.
+        """Make the caller's view of a record, whose data others may hold.
 
         :param record: any record.
         """
+        return cls._around(record, copied(record.data), copied(record.metadata))
+
+    @classmethod
+    def taking(cls, record: Record) -> State:
+        """Make the caller's view of a record that was read just now, and that nobody else holds: nothing is copied.
+
+        :param record: the record.
+        """
+        return cls._around(record, record.data, record.metadata)
+
+    @classmethod
+    def _around(cls, record: Record, data: JSONObject, metadata: JSONObject) -> State:
         state = cls(
             state_id=record.key.name,
             name=record.label,
             type=record.type,
             status=record.status,
-            data=copied(record.data),
-            metadata=copied(record.metadata),
+            data=data,
+            metadata=metadata,
             version=record.version,
             revision=record.revision,
             created_at=iso(record.created_at),
@@ -124,10 +138,10 @@ class HistoryEntry(dict[str, Any]):
     """
 
     @classmethod
-    def of(cls, change: Change) -> HistoryEntry:
-        """Make the caller's view of a change.
+    def taking(cls, change: Change) -> HistoryEntry:
+        """Make the caller's view of a change that was read just now, and that nobody else holds: nothing is copied.
 
-        :param change: any change.
+        :param change: the change.
         """
         before = change.before
         return cls(
@@ -142,8 +156,8 @@ class HistoryEntry(dict[str, Any]):
             source=change.source,
             reason=change.reason,
             request_id=change.request_id,
-            old_data={} if before is None else copied(before.data),
-            new_data=copied(change.after.data),
+            old_data={} if before is None else before.data,
+            new_data=change.after.data,
         )
 
     def __getattr__(self, name: str) -> Any:

@@ -56,6 +56,14 @@ class DeadlinePlan:
         self._definitions = definitions
         self._enqueues = enqueues
 
+    def concerns(self, change: Change) -> bool:
+        """Tell whether a change enters or leaves a status that has a deadline.
+
+        :param change: the change.
+        """
+        definition = self._definitions.find(change.after.type)
+        return definition is not None and bool(definition.machine.deadlines)
+
     def __call__(self, unit: Any, change: Change) -> list[Job]:
         """Return the timers that a change sets; those that it stops are stopped at once.
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Literal
 
 from ..core.clock import in_utc
 from ..core.names import TimeOrderedIds, check_id, check_text, check_word
+from ..core.ports import UNSEEN
 from ..core.record import Expectation, Key, Record, Revision
 from ..core.step import Lookup
 from ..errors import StateValidationError, TransitionNotAllowed, shown
@@ -97,11 +99,12 @@ class LifecycleWrites(ABC):
             owner=_owner(owner),
             if_exists=if_exists,
         )
-        asked = {"state_id": state_id, "type": decide.definition.name, "status": decide.initial_status}
-        asked |= {"if_exists": if_exists, **_given(decide)}
-        origin, once = parts.asked(Call("register_state", actor, source, reason, idempotency_key), asked)
-        write = parts.bucket.write
-        return _written(parts, name, "update", lambda: write(name, decide, origin=origin, session=session, once=once))
+        asked = {"state_id": state_id, "if_exists": if_exists}
+        call = Call("register_state", actor, source, reason, idempotency_key)
+        origin, once = parts.asked(call, lambda: {**asked, **_given(decide)})
+        seen = None if if_exists == "error" else UNSEEN
+        write = partial(parts.bucket.write, name, decide, origin=origin, session=session, once=once, seen=seen)
+        return _written(parts, name, "update", write)
 
     def update_state(
         self,
@@ -186,15 +189,10 @@ class LifecycleWrites(ABC):
             owner=_owner(owner),
         )
         wanted = _expectation(expect)
-        asked = {"state_id": name, "transition": decide.transition, "mode": mode, "expect": wanted, **_given(decide)}
-        origin, once = parts.asked(call, asked)
-        write = parts.bucket.write
-        return _written(
-            parts,
-            name,
-            decide.transition,
-            lambda: write(name, decide, origin=origin, expect=wanted, session=session, once=once),
-        )
+        asked = {"state_id": name, "mode": mode, "expect": wanted}
+        origin, once = parts.asked(call, lambda: {**asked, **_given(decide)})
+        write = partial(parts.bucket.write, name, decide, origin=origin, expect=wanted, session=session, once=once)
+        return _written(parts, name, decide.transition, write)
 
     def delete_state(
         self,
@@ -281,14 +279,9 @@ class LifecycleWrites(ABC):
         decide = Lookup(Restoring(parts, Key(BUCKET, name), position, undelete))
         wanted = _expectation(expect)
         asked = {"state_id": name, "position": position, "undelete": undelete, "expect": wanted}
-        origin, once = parts.asked(Call("rollback_state", actor, source, reason, idempotency_key), asked)
-        write = parts.bucket.write
-        return _written(
-            parts,
-            name,
-            ROLLBACK,
-            lambda: write(name, decide, origin=origin, expect=wanted, session=session, once=once),
-        )
+        origin, once = parts.asked(Call("rollback_state", actor, source, reason, idempotency_key), lambda: asked)
+        write = partial(parts.bucket.write, name, decide, origin=origin, expect=wanted, session=session, once=once)
+        return _written(parts, name, ROLLBACK, write)
 
 
 def _written(parts: Parts, name: str, transition: str, write: Callable[[], Record | None]) -> State:
@@ -305,7 +298,12 @@ def _written(parts: Parts, name: str, transition: str, write: Callable[[], Recor
 def _given(decide: Registration | Update) -> dict[str, Any]:
     """Return what a caller gave beside the verb's own arguments, by which a repetition is recognised."""
     envelope, lifetime = decide.envelope, decide.lifetime
+    if isinstance(decide, Registration):
+        verb = {"type": decide.definition.name, "status": decide.initial_status}
+    else:
+        verb = {"transition": decide.transition}
     return {
+        **verb,
         "data": envelope.data,
         "metadata": envelope.metadata,
         "name": envelope.name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Callable
 
 
 class Counters:
@@ -12,6 +13,7 @@ class Counters:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._values: Counter[str] = Counter()
+        self._followed: dict[str, Callable[[], int]] = {}
 
     def increment(self, name: str, by: int = 1) -> None:
         """Raise a counter.
@@ -22,14 +24,24 @@ class Counters:
         with self._lock:
             self._values[name] += by
 
+    def follow(self, name: str, read: Callable[[], int]) -> None:
+        """Take a counter from elsewhere, where it is raised more often than a lock allows.
+
+        :param name: which one.
+        :param read: returns its value.
+        """
+        self._followed[name] = read
+
     def value(self, name: str) -> int:
         """Return a counter.
 
         :param name: which one; 0 when nothing was counted.
         """
-        return self._values[name]
+        read = self._followed.get(name)
+        return self._values[name] if read is None else read()
 
     def snapshot(self) -> dict[str, int]:
         """Return all counters at this moment."""
+        followed = {name: read() for name, read in self._followed.items()}
         with self._lock:
-            return dict(sorted(self._values.items()))
+            return dict(sorted((self._values | Counter(followed)).items()))

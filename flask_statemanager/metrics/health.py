@@ -48,7 +48,7 @@ def health_report(
         unhealthy. Degraded means that a configured cache cannot be reached, which costs speed and nothing else. Work
         that has been due for a minute without a sign of a worker is unhealthy.
     """
-    hits, misses = counters.value("cache.hit"), counters.value("cache.miss")
+    hits, misses = counters.value("cache.hit") + counters.value("cache.near"), counters.value("cache.miss")
     report: dict[str, Any] = {
         "status": "degraded" if cache == "unavailable" else "healthy",
         "state_count": None,

@@ -41,15 +41,17 @@ class ActorSource:
         :raises StateValidationError: when one of them is no text.
         :raises LimitExceeded: when one of them is too long.
         """
+        requested = has_request_context()
+        found = self._actor(requested) if actor is None else actor
         return Origin(
-            actor=check_text(actor if actor is not None else self._actor(), "actor", MAX_TEXT),
-            source=_source() if source is None else check_text(source, "source", MAX_TEXT),
-            reason=None if reason is None else check_text(reason, "reason", MAX_REASON),
-            request_id=_request_id(),
+            SYSTEM if found is SYSTEM else check_text(found, "actor", MAX_TEXT),
+            _source(requested) if source is None else check_text(source, "source", MAX_TEXT),
+            None if reason is None else check_text(reason, "reason", MAX_REASON),
+            _request_id() if requested else None,
         )
 
-    def _actor(self) -> str:
-        if has_request_context():
+    def _actor(self, requested: bool) -> str:
+        if requested:
             found = None if self.loader is None else self.loader()
             return SYSTEM if found is None else str(found)
         return SYSTEM if click.get_current_context(silent=True) is None else _cli_user()
@@ -62,8 +64,8 @@ def _cli_user() -> str:
         return "cli"
 
 
-def _source() -> str | None:
-    if has_request_context():
+def _source(requested: bool) -> str | None:
+    if requested:
         return request.endpoint[:MAX_TEXT] if request.endpoint else None
     context = click.get_current_context(silent=True)
     return None if context is None else context.command_path[:MAX_TEXT] or None
@@ -71,7 +73,5 @@ def _source() -> str | None:
 
 def _request_id() -> str | None:
     """Return the correlation id that a proxy or client sent, unless it is no plain token: it goes into logs."""
-    if not has_request_context():
-        return None
     sent = request.headers.get("X-Request-ID", "")
     return sent if _REQUEST_ID.fullmatch(sent) else None

@@ -76,7 +76,9 @@ def build(url: str, *, paper: str | None = None, notice: Notice = _nothing) -> S
         SQLALCHEMY_ENGINE_OPTIONS=_patient(url),
         STATEMANAGER_WORKER_LEASE=LEASE,
         STATEMANAGER_WORKER_POLL=0.1,
+        STATEMANAGER_CACHE="on" if "SHARED_CACHE_URL" in os.environ else "off",
         STATEMANAGER_CACHE_URL=os.environ.get("SHARED_CACHE_URL"),
+        STATEMANAGER_NEAR_CACHE_BYTES=os.environ.get("SHARED_NEAR_BYTES", "0"),
     )
     db = SQLAlchemy()
 

@@ -11,6 +11,7 @@ import pytest
 from tests.servers.executables import ServerMissing
 from tests.servers.postgres_server import PostgresServer
 from tests.servers.process import Server
+from tests.servers.proxy import TcpProxy
 from tests.servers.redis_server import RedisServer
 
 AnyServer = TypeVar("AnyServer", bound=Server)
@@ -54,6 +55,13 @@ def redis_url(redis_server: RedisServer) -> str:
     redis_server.start()
     redis_server.flush()
     return redis_server.url
+
+
+@pytest.fixture
+def redis_proxy(redis_server: RedisServer, redis_url: str) -> Iterator[TcpProxy]:
+    """A proxy in front of an empty Redis."""
+    with TcpProxy(redis_server.port) as proxy:
+        yield proxy
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,12 @@
-"""Many changes as SQL: one statement on PostgreSQL, statements that are run for each row on SQLite."""
+"""Many changes as one statement on PostgreSQL, to which all rows travel as one JSON text."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import (
+    CTE,
     JSON,
     BigInteger,
     Column,
@@ -17,20 +19,25 @@ from sqlalchemy import (
     cast,
     column,
     func,
+    insert,
     select,
     union_all,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.sql import ClauseElement, ColumnElement, CompoundSelect
 
 from ...core.clock import iso
+from ...core.codec import encode
 from ...core.record import Change, JSONObject
+from .connection import SqlUnit
 from .moves import drawn_columns
-from .statements import ORIGIN_FIELDS, RECORD_FIELDS, Compiled, Statements, compiled
+from .putting import ORIGIN_FIELDS, RECORD_FIELDS
+from .statements import Statements, compiled
 
-_UNIQUE = ["bucket", "name", "version"]
+MAX_TEXT = 32 * 2**20
+"""Characters of JSON that one statement carries; PostgreSQL's jsonb ends at 256 MB."""
+
 _RENAMED = {"status": "to_status", "created_at": "record_created_at", "updated_at": "created_at"}
 """What a record's column is called in the history, where it differs."""
 
@@ -40,8 +47,19 @@ _BESIDE = ("event", "from_status", *ORIGIN_FIELDS)
 _PLAIN = tuple(name for name in _STORED if name not in (*_TIMES, "bucket", "name"))
 
 
+class RaceLost(Exception):
+    """Another version of a record is stored than the one that a change follows.
+
+    :param revisions: those by which some of the states are written already.
+    """
+
+    def __init__(self, revisions: Sequence[int] = ()) -> None:
+        super().__init__()
+        self.revisions = revisions
+
+
 class Appends:
-    """The statements that store many changes.
+    """The statement that stores a few changes in one trip.
 
     :param statements: tables, columns and the database's habits.
     """
@@ -49,18 +67,29 @@ class Appends:
     def __init__(self, statements: Statements) -> None:
         self._state, self._history = statements.tables.state, statements.tables.history
         self._statements = statements
-        if statements.postgres:
-            self.at_once = compiled(self._at_once(), statements.dialect)
-        else:
-            self.each = compiled(self._each(), statements.dialect)
-            self.last_drawn = Compiled("SELECT last_insert_rowid()", None, {})
+        self._statement = compiled(self._at_once(), statements.dialect)
 
-    def row(self, change: Change, place: int) -> JSONObject:
-        """Return a change as the JSON object that the statement for PostgreSQL takes.
+    def store(self, unit: SqlUnit, changes: Sequence[Change]) -> list[int]:
+        """Store changes of different records.
 
-        :param change: the change.
-        :param place: where it stands among the changes, which is the order of the revisions.
+        :param unit: an open writing unit.
+        :param changes: the changes.
+        :returns: their revisions, in the order of the changes.
+        :raises RaceLost: when another version of one of them is stored.
+        :raises StorageError: when the database fails.
         """
+        text = encode([self._row(change, place) for place, change in enumerate(changes)])
+        if len(text) > MAX_TEXT and len(changes) > 1:
+            half = len(changes) // 2
+            return self.store(unit, changes[:half]) + self.store(unit, changes[half:])
+        rows = unit.run(self._statement, {"k_rows": text}, planned=False)
+        revisions = sorted(row[0] for row in rows)
+        if len(revisions) < len(changes):
+            raise RaceLost(revisions)
+        return revisions
+
+    def _row(self, change: Change, place: int) -> JSONObject:
+        """Return a change as the JSON object that the statement takes; by its place come the revisions."""
         after = change.after
         row: JSONObject = {name: getattr(after, name) for name in _PLAIN}
         row |= {name: getattr(change.origin, name) for name in ORIGIN_FIELDS}
@@ -70,33 +99,30 @@ class Appends:
         row["from_status"] = None if change.before is None else change.before.status
         return row | {"bucket": after.key.bucket, "name": after.key.name, "event": change.event, "place": place}
 
-    def _at_once(self) -> CompoundSelect[Any]:
-        """The history rows, and behind each that could be written its state; what comes back has both."""
+    def _at_once(self) -> Select[Any]:
+        """The states, and behind each that could be written its history row; what comes back has both."""
         state = self._state.c
         given = self._given().cte("given")
-        here = and_(state.bucket == given.c.bucket, state.name == given.c.name)
-        # Only if the version before is the stored one: a log entry must never stand without its state.
-        fresh = func.coalesce(state.version, 0) == given.c.version - 1
-        logged: dict[str, ColumnElement[Any]] = {
-            _RENAMED.get(name, name): given.c[name] for name in (*_STORED, *_BESIDE)
-        }
-        logged |= drawn_columns(self._statements)
-        rows = select(*logged.values()).select_from(given.outerjoin(self._state, here)).where(fresh)
-        append = postgresql.insert(self._history).from_select(
-            list(logged), rows.order_by(given.c.place), include_defaults=False
-        )
-        append = append.on_conflict_do_nothing(index_elements=_UNIQUE)
-        drawn = append.returning(*(self._history.c[name] for name in ("bucket", "name", "revision"))).cte("drawn")
-        pair = and_(drawn.c.bucket == given.c.bucket, drawn.c.name == given.c.name)
-        values = {name: given.c[name] for name in _STORED} | {"revision": drawn.c.revision}
-        first = select(*values.values()).select_from(given.join(drawn, pair)).where(given.c.version == 1)
+        # The order is that of the revisions, and of the locks.
+        numbers = self._numbered(given).cte("drawn")
+        drawn = numbers.c
+        values = {name: drawn[name] for name in RECORD_FIELDS}
+        first = select(*values.values()).where(drawn.version == 1).order_by(drawn.place)
         create = postgresql.insert(self._state).from_select(list(values), first, include_defaults=False)
-        told = [state.bucket, state.name, state.revision]
-        made = create.on_conflict_do_nothing(index_elements=["bucket", "name"]).returning(*told).cte("made")
-        change = update(self._state).where(here, pair, given.c.version > 1, state.version == given.c.version - 1)
+        made = create.on_conflict_do_nothing(index_elements=["bucket", "name"]).returning(state.revision).cte("made")
+        seen = and_(state.bucket == drawn.bucket, state.name == drawn.name, state.version == drawn.version - 1)
         changed = {name: value for name, value in values.items() if name not in ("bucket", "name")}
-        moved = change.values(changed).returning(*told).cte("moved")
-        return union_all(select(*made.c), select(*moved.c))
+        change = update(self._state).where(seen, drawn.version > 1).values(changed)
+        moved = change.returning(state.revision).cte("moved")
+        written = union_all(select(*made.c), select(*moved.c)).cte("written")
+        logged = {_RENAMED.get(name, name): drawn[name] for name in (*RECORD_FIELDS, *_BESIDE, "xid")}
+        rows = select(*logged.values()).select_from(numbers.join(written, drawn.revision == written.c.revision))
+        append = insert(self._history).from_select(list(logged), rows.order_by(drawn.place), include_defaults=False)
+        return select(*written.c).add_cte(append.cte("logged"))
+
+    def _numbered(self, given: CTE) -> Select[Any]:
+        ordered = select(*given.c).order_by(given.c.place).subquery("ordered")
+        return select(*ordered.c, *(value.label(name) for name, value in drawn_columns(self._statements).items()))
 
     def _given(self) -> Select[Any]:
         rows = cast(bindparam("k_rows", type_=Text()), JSONB)
@@ -105,17 +131,6 @@ class Appends:
         parts += [column(name, _plain(self._history.c[name])) for name in _BESIDE]
         found = func.jsonb_to_recordset(rows).table_valued(*parts, name="rows").render_derived(with_types=True)
         return select(*found.c)
-
-    def _each(self) -> ClauseElement:
-        """The insert of single writes, which returns nothing, as the driver runs it for many rows."""
-        state, history = self._state.c, self._history
-        names = [column.name for column in history.columns if column.name not in ("revision", "xid")]
-        here = and_(state.bucket == bindparam("k_bucket"), state.name == bindparam("k_name"))
-        stored = func.coalesce(select(state.version).where(here).scalar_subquery(), 0)
-        values: list[ColumnElement[Any]] = [bindparam(name) for name in names]
-        row = select(*values).where(stored == bindparam("k_version"))
-        append = sqlite.insert(history).from_select(names, row, include_defaults=False)
-        return append.on_conflict_do_nothing(index_elements=_UNIQUE)
 
 
 def _plain(target: Column[Any]) -> Any:

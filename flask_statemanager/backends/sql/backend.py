@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import Select
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from ...core.ports import Backend, Unit, settle
-from ...core.powers import Counts, Expires, JoinsTransaction, KeepsHistory, Searches
+from ...config import IndexedField
+from ...core.ports import UNSEEN, Backend, Seen, Unit, Work, check_belief
+from ...core.powers import Expires, JoinsTransaction, KeepsHistory
 from ...core.query import ChangeQuery, Query
 from ...core.record import Change, Key, Record
 from ...errors import ConfigurationError, StateConflict
 from .connection import SqlUnit, in_memory, pool_for, unreachable
 from .dialects import dialect_of
+from .fields import Fields
+from .finding import SqlFinding
 from .idempotency import SqlIdempotency
 from .joining import hold, joined, refuse_to_wait_for_itself
+from .listing import Listing
 from .many import SqlMany
 from .outbox import SqlOutbox
 from .retention import SqlRetention
 from .search import Searching
 from .sessions import made_whole
-from .statements import Row, Statements, compiled
+from .statements import Row, Statements
 from .tables import Tables
 
 _TUNING = frozenset(
@@ -36,7 +39,7 @@ _TUNING = frozenset(
 
 
 class SqlBackend(
-    SqlOutbox, SqlIdempotency, SqlMany, SqlRetention, Backend, KeepsHistory, Searches, Counts, Expires, JoinsTransaction
+    SqlFinding, SqlOutbox, SqlIdempotency, SqlMany, SqlRetention, Backend, KeepsHistory, Expires, JoinsTransaction
 ):
     """Keeps records and their history in a relational database.
 
@@ -44,13 +47,20 @@ class SqlBackend(
     :param tables: the tables, in whichever metadata.
     :param owned: whether :meth:`close` disposes of the engine.
     :param sessions: makes the application's own kind of session; a plain one on the engine by default.
+    :param indexed: the fields that have indexes, which are declared with the tables.
     :raises ConfigurationError: when the database is not supported.
     """
 
     title: ClassVar[str] = "sql"
 
     def __init__(
-        self, engine: Engine, tables: Tables, *, owned: bool = False, sessions: Callable[[], Session] | None = None
+        self,
+        engine: Engine,
+        tables: Tables,
+        *,
+        owned: bool = False,
+        sessions: Callable[[], Session] | None = None,
+        indexed: Sequence[IndexedField] = (),
     ) -> None:
         self.engine = engine
         self.tables = tables
@@ -63,12 +73,19 @@ class SqlBackend(
         self._dialect = dialect_of(engine)
         self._pool = pool_for(self._dialect, tables.state.fullname)
         self._statements = Statements(tables, self._dialect)
-        self._searching = Searching(self._statements)
+        self.fields = Fields(indexed, tables.state, self._dialect.name)
+        self._searching = Searching(self._statements, self.fields)
+        self._listing = Listing(self._statements)
 
     @property
     def shareable(self) -> bool:
         """Whether other processes see the same records; in-memory SQLite is this process's alone."""
         return not in_memory(self._dialect)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the database is a part of this process, as SQLite is."""
+        return self.engine.dialect.name == "sqlite"
 
     @property
     def identity(self) -> str:
@@ -88,24 +105,19 @@ class SqlBackend(
         except DBAPIError as error:
             raise unreachable(error) from error
 
-    @contextmanager
-    def reading(self) -> Iterator[SqlUnit]:
+    def reading(self) -> AbstractContextManager[SqlUnit]:
         """Open a unit that only reads.
 
         :raises StorageError: when the database fails.
         """
-        with self._pool.unit(write=False) as unit:
-            yield unit
+        return self._pool.unit(write=False)
 
-    @contextmanager
-    def writing(self) -> Iterator[SqlUnit]:
+    def writing(self) -> AbstractContextManager[SqlUnit]:
         """Open a unit with a transaction of its own.
 
         :raises StorageError: when the database fails.
         """
-        with self._pool.unit(write=True) as unit:
-            yield unit
-        settle(unit.acts)
+        return self._pool.unit(write=True)
 
     def joined(self, session: Any, *, write: bool) -> Unit:
         """Return a unit inside a session's transaction.
@@ -145,11 +157,20 @@ class SqlBackend(
             hold(unit, [key])
         return found
 
-    def apply(self, unit: SqlUnit, change: Change) -> int:
-        """Append the history row, which draws the revision, then write the state row under the seen version.
+    def fetch(self, key: Key) -> Record | None:
+        """Return what is stored under a key, a tombstone too, or None, outside of any transaction.
 
-        A racer's history row has the same version: the unique constraint makes the second insert do nothing, and no
-        error breaks the transaction.
+        :param key: which record.
+        :raises StorageError: when the database fails.
+        """
+        with self._pool.unit(write=False) as unit:
+            return self._one(unit.run(self._statements.read, {"k_bucket": key.bucket, "k_name": key.name}))
+
+    def apply(self, unit: SqlUnit, change: Change) -> int:
+        """Write state and history under the seen version: PostgreSQL by one statement, SQLite by two.
+
+        On SQLite the history row, which draws the revision, comes first; it is appended only if the version before is
+        the stored one, so that no log entry can stand without its state.
 
         :param unit: an open writing unit.
         :param change: the change.
@@ -157,21 +178,68 @@ class SqlBackend(
         :raises StateConflict: when another version is stored.
         :raises StorageError: when the database fails.
         """
-        values = self._statements.state_values(change.after)
-        drawn = unit.run(self._statements.insert_history, self._statements.history_values(change, values))
-        if not drawn:
+        write = self._at_once if self._dialect.at_once else self._in_turn
+        revision = write(unit, change)
+        if revision is None:
             raise StateConflict(change.key, change.version - 1, None)
         hold(unit, [change.key])
-        revision: int = drawn[0][0]
+        return revision
+
+    def _at_once(self, unit: SqlUnit, change: Change) -> int | None:
+        values = self._statements.change_values(change)
+        statement = self._statements.put_first if change.version == 1 else self._statements.put_next
+        if unit.believed is not None and unit.believed.version == change.version - 1:
+            statement = self._statements.put_believed
+            values |= self._statements.believed_values(unit.believed)
+        drawn = unit.run(statement, values)
+        return drawn[0][0] if drawn else None
+
+    def _in_turn(self, unit: SqlUnit, change: Change) -> int | None:
+        values = self._statements.state_values(change.after)
+        logged = self._statements.history_values(change, values)
+        if unit.certain:
+            revision = unit.insert(self._statements.append_history, logged)
+        else:
+            drawn = unit.run(self._statements.insert_history, logged)
+            if not drawn:
+                return None
+            revision = drawn[0][0]
         values["revision"] = revision
         if change.version == 1:
             touched = unit.run(self._statements.insert_state, values, fetch=False)
         else:
             values |= self._statements.key_values(change.key) | {"k_version": change.version - 1}
-            touched = unit.run(self._statements.update_state, values, fetch=False)
-        if touched[0][0] != 1:
-            raise StateConflict(change.key, change.version - 1, None)
-        return revision
+            touched = unit.run(self._statements.update_for(change), values, fetch=False)
+        return revision if touched[0][0] == 1 else None
+
+    def alter(self, key: Key, work: Work, *, seen: Seen = UNSEEN) -> list[Change]:
+        """Change one record in a transaction of its own.
+
+        PostgreSQL reads without a lock and writes by one statement if nothing has changed meanwhile: two round trips,
+        or one where the caller has seen the record; what it has seen is compared in that statement, as it may come out
+        of a cache. SQLite locks the file at once and reads, which costs no trip.
+
+        :param key: which record.
+        :param work: decides.
+        :param seen: what the caller believes to be stored.
+        :returns: the changes with their revisions.
+        :raises StateConflict: when a race was lost; nothing is changed then.
+        :raises StorageError: when the database fails.
+        """
+        at_once = self._dialect.at_once
+        with self._pool.unit(write=not at_once) as unit:
+            refuse_to_wait_for_itself(unit, [key])
+            stored = seen if seen is None or (at_once and isinstance(seen, Record)) else self.read(unit, key)
+            check_belief(key, seen, stored)
+            unit.certain = seen is not None and not at_once
+            unit.believed = seen if at_once and isinstance(seen, Record) else None
+            found = work(None if at_once else unit, stored)
+            if found is None:
+                return []
+            if at_once and (len(found.changes) > 1 or found.rest is not None):
+                with unit.translated():
+                    self._dialect.begin(unit.connection, write=True)
+            return self.applied(unit, found)
 
     def close(self) -> None:
         """Give back what is kept between units, and dispose of the engine if it is our own."""
@@ -186,7 +254,9 @@ class SqlBackend(
         :param query: which ones.
         :raises StorageError: when the database fails.
         """
-        return [self._statements.change(row) for row in self._select(unit, self._searching.changes(query))]
+        statement, values = self._listing.statement(query)
+        rows = unit.run(statement, values, planned=query.key is not None)
+        return [self._statements.change(row) for row in rows]
 
     def record_at(self, unit: SqlUnit, key: Key, at: int | datetime) -> Record | None:
         """Return a record as it was at a version or moment.
@@ -201,24 +271,6 @@ class SqlBackend(
             return self._one(unit.run(self._statements.at_version, values | {"k_version": at}))
         return self._one(unit.run(self._statements.at_moment, values | {"k_moment": self._dialect.bound_time(at)}))
 
-    def search(self, unit: SqlUnit, query: Query) -> list[Record]:
-        """Return the found records in order.
-
-        :param unit: an open unit.
-        :param query: the query.
-        :raises StorageError: when the database fails.
-        """
-        return [self._statements.record(row) for row in self._select(unit, self._searching.found(query))]
-
-    def count(self, unit: SqlUnit, query: Query) -> int:
-        """Count the found records.
-
-        :param unit: an open unit.
-        :param query: the query.
-        :raises StorageError: when the database fails.
-        """
-        return int(self._select(unit, self._searching.counted(query))[0][0])
-
     def due(self, unit: SqlUnit, query: Query) -> list[Key]:
         """Return the keys of live records to which a lapse rule applies now.
 
@@ -226,10 +278,7 @@ class SqlBackend(
         :param query: its bucket, moment, lapse rules and limit count.
         :raises StorageError: when the database fails.
         """
-        return [Key(query.bucket, row[0]) for row in self._select(unit, self._searching.due(query))]
+        return [Key(query.bucket, row[0]) for row in self._select(unit, query, self._searching.due(query))]
 
     def _one(self, rows: list[Row]) -> Record | None:
         return self._statements.record(rows[0]) if rows else None
-
-    def _select(self, unit: SqlUnit, statement: Select[Any]) -> list[Row]:
-        return unit.run(compiled(statement, self.engine.dialect), {}, planned=False)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from ...core.ports import Act, Unit
+from ...core.ports import Act, Unit, settle
+from ...core.record import Record
 from ...errors import StorageError, StorageTimeout, StorageUnavailable
 from .dialects import Dialect, SqliteDialect
 from .statements import Compiled, Row
@@ -26,6 +27,8 @@ class SqlUnit(Unit):
     :param connection: the driver's connection.
     :param dialect: the database's habits.
     :param table: a table of ours, for error messages.
+    :ivar believed: what the first write takes for stored without having read it.
+    :ivar certain: whether what is written was read under the lock of the database, so that nobody can have been faster.
     """
 
     def __init__(self, connection: Any, dialect: Dialect, table: str) -> None:
@@ -33,6 +36,8 @@ class SqlUnit(Unit):
         self.dialect = dialect
         self.table = table
         self.acts: list[Act] = []
+        self.certain = False
+        self.believed: Record | None = None
 
     @property
     def connection(self) -> Any:
@@ -87,13 +92,31 @@ class SqlUnit(Unit):
             logger.debug("%s", statement.sql)
         options = {} if planned or self.dialect.engine.driver != "psycopg" else {"prepare": False}
         connection = self.connection
-        with self.translated():
+        try:
             cursor = connection.cursor()
             try:
                 cursor.execute(statement.sql, statement.bind(values) or (), **options)
                 return cursor.fetchall() if fetch else [(cursor.rowcount,)]
             finally:
                 cursor.close()
+        except self.dialect.errors as error:
+            raise self.dialect.wrapped(error, self._connection, self.table) from error
+
+    def insert(self, statement: Compiled, values: dict[str, Any]) -> int:
+        """Insert a row, and return the row id that SQLite gave it.
+
+        :param statement: driver SQL.
+        :param values: its parameters.
+        :raises StorageError: when the database refuses or fails.
+        """
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("%s", statement.sql)
+        connection = self.connection
+        try:
+            found: int = connection.execute(statement.sql, statement.bind(values)).lastrowid
+        except self.dialect.errors as error:
+            raise self.dialect.wrapped(error, self._connection, self.table) from error
+        return found
 
     @contextmanager
     def translated(self) -> Iterator[None]:
@@ -103,7 +126,7 @@ class SqlUnit(Unit):
         """
         try:
             yield
-        except self.dialect.engine.dialect.loaded_dbapi.Error as error:
+        except self.dialect.errors as error:
             raise self.dialect.wrapped(error, self._connection, self.table) from error
 
 
@@ -123,46 +146,78 @@ class Pool:
         """The engine whose pool is used."""
         return self.dialect.engine
 
-    @contextmanager
-    def unit(self, *, write: bool) -> Iterator[SqlUnit]:
+    def unit(self, *, write: bool) -> AbstractContextManager[SqlUnit]:
         """Lend a unit; it is committed at the end of the block, rolled back on an exception.
 
         :param write: whether it is going to write.
         :raises StorageError: when no connection is to be had, or the database fails.
         """
-        fairy = self._checked_out()
-        try:
-            unit = SqlUnit(fairy.driver_connection, self.dialect, self.table)
-            with unit.translated():
-                found = self.dialect.begin(unit.connection, write=write)
-            try:
-                yield unit
-                with unit.translated():
-                    self.dialect.end(unit.connection, found, commit=True)
-            except BaseException as error:
-                self._abandon(unit, found, fairy, error)
-                raise
-        finally:
-            fairy.close()
+        return Loan(self, write)
 
     def close(self) -> None:
         """Give back what is kept between units; nothing here."""
 
-    def _checked_out(self) -> Any:
+    def checked_out(self) -> Any:
+        """Return a connection of the engine's pool, to be closed.
+
+        :raises StorageError: when none is to be had.
+        """
         try:
             return self.engine.raw_connection()
         except PoolTimeout as error:
             raise StorageTimeout("No database connection became free: give the engine a larger pool.") from error
-        except (DBAPIError, self.engine.dialect.loaded_dbapi.Error) as error:
+        except (DBAPIError, self.dialect.errors) as error:
             raise unreachable(error) from error
 
-    def _abandon(self, unit: SqlUnit, found: bool, fairy: Any, error: BaseException) -> None:
+
+class Loan(AbstractContextManager[SqlUnit]):
+    """Lends a unit for the length of a block; what is to be done after its commit is done behind the block.
+
+    :param pool: where connections come from.
+    :param write: whether it is going to write.
+    """
+
+    def __init__(self, pool: Pool, write: bool) -> None:
+        self._pool = pool
+        self._write = write
+
+    def __enter__(self) -> SqlUnit:
+        dialect = self._pool.dialect
+        self._fairy = fairy = self._pool.checked_out()
+        self._unit = unit = SqlUnit(fairy.driver_connection, dialect, self._pool.table)
+        try:
+            self._found = dialect.begin(unit.connection, write=self._write)
+        except dialect.errors as error:
+            wrapped = dialect.wrapped(error, unit.connection, unit.table)
+            fairy.close()
+            raise wrapped from error
+        return unit
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        unit, dialect = self._unit, self._pool.dialect
+        try:
+            if error is not None:
+                self._abandon(error)
+                return
+            try:
+                dialect.end(unit.connection, self._found, commit=True)
+            except BaseException as failure:
+                self._abandon(failure)
+                if isinstance(failure, dialect.errors):
+                    raise dialect.wrapped(failure, unit.connection, unit.table) from failure
+                raise
+        finally:
+            self._fairy.close()
+        if unit.acts:
+            settle(unit.acts)
+
+    def _abandon(self, error: BaseException) -> None:
         """Roll back; where even that fails the connection is dead, and so are the idle ones beside it."""
         try:
-            self.dialect.end(unit.connection, found, commit=False)
-        except self.engine.dialect.loaded_dbapi.Error:
-            fairy.invalidate(error)
-            self.engine.dispose()
+            self._pool.dialect.end(self._unit.connection, self._found, commit=False)
+        except self._pool.dialect.errors:
+            self._fairy.invalidate(error)
+            self._pool.engine.dispose()
 
 
 class SharedConnection(Pool):
@@ -195,7 +250,7 @@ class SharedConnection(Pool):
             if self._fairy is not None and self._fairy.driver_connection is None:  # the engine was disposed of
                 self.close()
             if self._fairy is None:
-                self._fairy = self._checked_out()
+                self._fairy = self.checked_out()
             unit = SqlUnit(self._fairy.driver_connection, self.dialect, self.table)
             if not write:
                 yield unit
@@ -214,6 +269,7 @@ class SharedConnection(Pool):
             except BaseException:
                 self.dialect.end(unit.connection, found, commit=False)
                 raise
+        settle(unit.acts)
 
 
 def unreachable(error: Exception) -> StorageUnavailable:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import sqlite3
 from abc import ABC, abstractmethod
 from datetime import datetime, timezone
-from typing import Any
+from functools import cached_property
+from typing import Any, ClassVar
 
 from sqlalchemy.engine import Engine
 
+from ...core.clock import iso
+from ...core.codec import decode, decode_numeric
+from ...core.record import JSON
 from ...errors import ConfigurationError, StateConflict, StorageError, StorageTimeout, StorageUnavailable
+from .sqlite_probe import is_locked, lacks
 from .tables import KEPT
 
 UPGRADE_HINT = "run 'flask state db upgrade' (or db.create_all() where the application makes its tables so)"
@@ -35,9 +40,17 @@ class Dialect(ABC):
     """The habits of one database. Cursors and connections are the driver's own (PEP 249)."""
 
     name: str
+    at_once: ClassVar[bool]
+    """Whether one statement writes a state and its history, so that a write needs no BEGIN and COMMIT around it."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+
+    @cached_property
+    def errors(self) -> type[Exception]:
+        """What every error of the driver is."""
+        found: type[Exception] = self.engine.dialect.loaded_dbapi.Error
+        return found
 
     @abstractmethod
     def bound_time(self, value: datetime | None) -> Any:
@@ -51,6 +64,13 @@ class Dialect(ABC):
         """Return a moment from what the driver gave, as an aware UTC datetime.
 
         :param value: a column's value.
+        """
+
+    @abstractmethod
+    def read_json(self, text: str) -> JSON:
+        """Return a value from the JSON text that the database gave.
+
+        :param text: a column's value.
         """
 
     @abstractmethod
@@ -101,22 +121,28 @@ class SqliteDialect(Dialect):
     """SQLite through the standard library's ``sqlite3``."""
 
     name = "sqlite"
+    at_once = False
 
     def bound_time(self, value: datetime | None) -> str | None:
         """Return UTC text in the form of SQLAlchemy's own DateTime, so that the application can map the column.
 
         :param value: an aware UTC datetime, or None.
         """
-        if value is None:
-            return None
-        return value.astimezone(timezone.utc).replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
+        return None if value is None else iso(value)[:-1].replace("T", " ")
 
     def read_time(self, value: str | None) -> datetime | None:
         """Return a moment from its text.
 
         :param value: a column's value.
         """
-        return None if value is None else datetime.fromisoformat(value).replace(tzinfo=timezone.utc)
+        return None if value is None else datetime.fromisoformat(f"{value}+00:00")
+
+    def read_json(self, text: str) -> JSON:
+        """Return a value from its text, which SQLite keeps as it was written.
+
+        :param text: a column's value.
+        """
+        return decode(text)
 
     def begin(self, connection: sqlite3.Connection, *, write: bool) -> bool:
         """Take the write lock at once: a transaction that begins by reading may be refused when it wants to write.
@@ -169,9 +195,9 @@ class SqliteDialect(Dialect):
             if self.lost_race(error):
                 return StateConflict("The record", None, None)
             locked = code is not None and code & 0xFF in _BUSY_OR_LOCKED
-            if locked or (code is None and _is_locked(connection)):
+            if locked or (code is None and is_locked(connection)):
                 return StorageTimeout(LOCKED_HINT)
-            if _lacks(connection, table):
+            if lacks(connection, (table.rpartition(".")[2], *KEPT)):
                 return StorageError(f"The tables of Flask-StateManager are missing: {UPGRADE_HINT}.")
             return StorageUnavailable(f"SQLite failed ({error}): check the file, its folder and the disk.")
         return StorageError(f"SQLite refused a statement ({error}): are the tables current? {CHECK_HINT}")
@@ -187,32 +213,11 @@ class SqliteDialect(Dialect):
         return getattr(error, "sqlite_errorcode", None) == _BUSY_SNAPSHOT
 
 
-def _is_locked(connection: sqlite3.Connection) -> bool:
-    """Find out without an error code (Python 3.10) whether the write lock is taken."""
-    if connection.in_transaction:
-        return False
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute("ROLLBACK")
-    except sqlite3.Error:
-        return True
-    return False
-
-
-def _lacks(connection: sqlite3.Connection, table: str) -> bool:
-    """Find out whether a table is not there, this one or any of ours: an older database has only some of them."""
-    wanted = {table.rpartition(".")[2], *KEPT}
-    try:
-        found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-    except sqlite3.Error:
-        return False
-    return not wanted <= {name for (name,) in found}
-
-
 class PostgresDialect(Dialect):
     """PostgreSQL through psycopg, psycopg2 or another driver with an ``autocommit`` attribute."""
 
     name = "postgresql"
+    at_once = True
 
     def bound_time(self, value: datetime | None) -> datetime | None:
         """Return the moment as it is.
@@ -227,6 +232,13 @@ class PostgresDialect(Dialect):
         :param value: a column's value.
         """
         return None if value is None else value.replace(tzinfo=timezone.utc)
+
+    def read_json(self, text: str) -> JSON:
+        """Return a value from its text, whose numbers PostgreSQL has written anew.
+
+        :param text: a column's value.
+        """
+        return decode_numeric(text)
 
     def begin(self, connection: Any, *, write: bool) -> bool:
         """Let single reads run without BEGIN and ROLLBACK around them: one round trip instead of three.

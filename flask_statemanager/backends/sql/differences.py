@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Table, inspect, text
 
+from .field_index import INDEX_PREFIX
 from .tables import Tables
 from .triggers import GUARDED, missing
 
@@ -46,15 +48,23 @@ def _compared(connection: Connection, tables: Tables, names: set[str]) -> Iterat
     def looked_at(name: str | None, kind: str, _parents: Any) -> bool:
         return name in names if kind == "table" else kind != "schema" or name == schema
 
+    def compared(_item: Any, name: str | None, kind: str, _reflected: bool, _other: Any) -> bool:
+        # The indexes of configured fields come and go with the configuration: 'flask state index list' tells of them.
+        return name in names if kind == "table" else kind != "index" or not str(name).startswith(INDEX_PREFIX)
+
     options = {
         "compare_type": True,
         "include_schemas": schema is not None,
         # Reflected tables are chosen by name, before they are read; the models' by object.
         "include_name": looked_at,
-        "include_object": lambda _item, name, kind, _reflected, _other: kind != "table" or name in names,
+        "include_object": compared,
     }
     context = MigrationContext.configure(connection, opts=options)
-    for diff in compare_metadata(context, tables.state.metadata):
+    with warnings.catch_warnings():
+        # On SQLite neither SQLAlchemy nor alembic can look at an index of an expression, and each says so.
+        warnings.filterwarnings("ignore", message=".*expression-based index.*")
+        found = compare_metadata(context, tables.state.metadata)
+    for diff in found:
         yield from diff if isinstance(diff, list) else [diff]
 
 

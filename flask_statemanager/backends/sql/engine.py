@@ -60,9 +60,15 @@ def _hidden(message: str) -> str:
     return re.sub(r"://\S*@", "://***@", message)
 
 
+CHECKPOINT = 4000
+"""Pages, of 4 KiB by default, after which the write-ahead log of our own engine is written back: what a page gathers
+meanwhile is written once."""
+
+
 def _tune(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT}")
 
 
 def switch_wal_on(engine: Engine) -> None:

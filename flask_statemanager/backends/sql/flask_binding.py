@@ -53,7 +53,7 @@ def _bound(app: Flask, db: SQLAlchemy, settings: Settings) -> SqlBackend:
     metadata = db.metadatas.setdefault(key, MetaData(info={} if key is None else {"bind_key": key}))
     if settings.sqlite_wal:
         switch_wal_on(engine)
-    return SqlBackend(engine, declare(metadata), sessions=db.session.session_factory)
+    return SqlBackend(engine, declare(metadata), sessions=db.session.session_factory, indexed=settings.indexed_fields)
 
 
 def _own(app: Flask, settings: Settings) -> SqlBackend:
@@ -68,4 +68,4 @@ def _own(app: Flask, settings: Settings) -> SqlBackend:
             ) from error
         uri = f"sqlite:///{folder / 'statemanager.db'}"
     engine = make_engine(uri, wal=settings.sqlite_wal is not False)
-    return SqlBackend(engine, declare(MetaData()), owned=True)
+    return SqlBackend(engine, declare(MetaData()), owned=True, indexed=settings.indexed_fields)

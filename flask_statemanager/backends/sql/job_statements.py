@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql import ClauseElement, ColumnElement
 
-from ...core.codec import decode, encode
+from ...core.codec import encode
 from ...core.jobs import CANCELLED, DEAD, FINISHED, PAUSED, PENDING, Job, JobQuery
 from ...core.record import Key
 from .moves import among, listed
@@ -298,11 +298,14 @@ class JobStatements:
 
         :param row: the driver's row.
         """
-        time = self._statements.habits.read_time
+        habits = self._statements.habits
         fields = dict(zip(_FIELDS, row, strict=True))
         key, payload = Key(fields.pop("bucket"), fields.pop("name")), fields.pop("payload")
-        fields |= {name: time(fields[name]) for name in ("due_at", "created_at", "finished_at")}
-        fields |= {"payload": None if payload is None else decode(payload), "ordered": bool(fields["ordered"])}
+        fields |= {name: habits.read_time(fields[name]) for name in ("due_at", "created_at", "finished_at")}
+        fields |= {
+            "payload": None if payload is None else habits.read_json(payload),
+            "ordered": bool(fields["ordered"]),
+        }
         return Job(key=key, **fields)
 
 

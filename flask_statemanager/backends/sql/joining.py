@@ -174,7 +174,7 @@ def refuse_to_wait_for_itself(unit: SqlUnit, locks: Iterable[Hashable]) -> None:
     :param locks: which ones; only looked at when the thread holds any.
     :raises StorageError: when a session's open transaction has one of them.
     """
-    if isinstance(unit, JoinedUnit):
+    if not len(_sessions.known) or isinstance(unit, JoinedUnit):
         return
     holding = [announcements for announcements in _sessions.known if announcements.holding]
     held = (lock for lock in (locks if holding else ()) if any(each.holds(unit, lock) for each in holding))

@@ -1,55 +1,69 @@
-"""Many records at once: in one or two statements on PostgreSQL, in a few on SQLite."""
+"""Many records at once: on PostgreSQL in one statement or by COPY, on SQLite in a few statements."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
 
 from sqlalchemy import bindparam, select
 
-from ...core.codec import encode
 from ...core.many import Move, Moved
 from ...core.powers import MultiKey
 from ...core.query import ChangeQuery, Query
 from ...core.record import Change, Key, Record
 from ...errors import StateConflict
-from .appends import Appends
+from .appends import Appends, RaceLost
 from .connection import SqlUnit
+from .copying import Copying
 from .joining import hold, refuse_to_wait_for_itself
-from .moves import Moves, among, listed, locked
+from .listing import Listing
+from .moves import Moves, among, listed, looked_up, named
 from .power import SqlPower
+from .rows import Rows
 from .search import Searching
 from .statements import Compiled, Row, compiled
 
-logger = logging.getLogger("flask_statemanager.sql")
-
-MAX_TEXT = 32 * 2**20
-"""Characters of JSON that one statement carries; PostgreSQL's jsonb ends at 256 MB."""
+COPIED = 32
+"""From how many changes on COPY is quicker than one statement, which takes fewer trips."""
 
 
 class SqlMany(SqlPower, MultiKey):
     """The power MultiKey on the tables."""
 
     _searching: Searching
+    _listing: Listing
 
     @cached_property
     def _moves(self) -> Moves:
         return Moves(self._statements, self._searching)
 
     @cached_property
-    def _appends(self) -> Appends:
-        return Appends(self._statements)
+    def _few(self) -> Appends | Rows:
+        return Appends(self._statements) if self._statements.postgres else Rows(self._statements)
+
+    @cached_property
+    def _many(self) -> Appends | Rows | Copying:
+        # Other drivers have COPY each in its own way.
+        return Copying(self._statements) if self.engine.driver == "psycopg" else self._few
+
+    @cached_property
+    def _drawn(self) -> Compiled:
+        """Changes by their revisions, whichever collection it is."""
+        if self._statements.postgres:
+            return compiled(looked_up(self._statements), self.engine.dialect)
+        drawn = among(self._statements, self.tables.history.c.revision, "k_revisions")
+        return compiled(self._listing.select(ChangeQuery("")).where(drawn), self.engine.dialect)
 
     @cached_property
     def _reads(self) -> tuple[Compiled, Compiled]:
         """Many records by name, plain and locked."""
-        state, columns = self.tables.state.c, self._statements.record_columns()
+        state, columns, dialect = self.tables.state.c, self._statements.record_columns(), self.engine.dialect
+        if self._statements.postgres:
+            plain, held = (named(self._statements, columns, lock=lock) for lock in (False, True))
+            return compiled(plain, dialect), compiled(held, dialect)
         here = state.bucket == bindparam("k_bucket"), among(self._statements, state.name, "k_names")
-        found = select(*columns).where(*here)
-        held = locked(self._statements, columns) if self._statements.postgres else found
-        return compiled(found, self.engine.dialect), compiled(held, self.engine.dialect)
+        found = compiled(select(*columns).where(*here), dialect)
+        return found, found
 
     def names(self, unit: SqlUnit, query: Query) -> list[str]:
         """Return the names of the records that a search finds, in its order.
@@ -59,7 +73,7 @@ class SqlMany(SqlPower, MultiKey):
         :raises StorageError: when the database fails.
         """
         found = self._searching.found(query).with_only_columns(self.tables.state.c.name)
-        rows = unit.run(compiled(found, self.engine.dialect), {}, planned=False)
+        rows = unit.run(compiled(found, self.engine.dialect), self._searching.values(query), planned=False)
         return [row[0] for row in rows]
 
     def read_many(self, unit: SqlUnit, bucket: str, names: Sequence[str], *, lock: bool = False) -> dict[str, Record]:
@@ -81,7 +95,7 @@ class SqlMany(SqlPower, MultiKey):
         return found
 
     def apply_many(self, unit: SqlUnit, changes: Sequence[Change]) -> list[int]:
-        """Store changes of different records: history rows, which draw the revisions, then state rows.
+        """Store changes of different records: new states ahead of their log, as where one record is written.
 
         :param unit: an open writing unit.
         :param changes: the changes.
@@ -92,7 +106,11 @@ class SqlMany(SqlPower, MultiKey):
         if not changes:
             return []
         hold(unit, (change.key for change in changes))
-        return self._apply_as_json(unit, changes) if self._statements.postgres else self._apply_rows(unit, changes)
+        writer = self._few if len(changes) < COPIED else self._many
+        try:
+            return writer.store(unit, changes)
+        except RaceLost as lost:
+            raise self._lost(unit, changes, lost.revisions) from lost
 
     def move_many(self, unit: SqlUnit, move: Move) -> list[Moved]:
         """Make one transition of many records inside the database.
@@ -122,9 +140,8 @@ class SqlMany(SqlPower, MultiKey):
         :param revisions: which ones.
         :raises StorageError: when the database fails.
         """
-        drawn = among(self._statements, self.tables.history.c.revision, "k_revisions")
-        listing = compiled(self._searching.changes(ChangeQuery(bucket)).where(drawn), self.engine.dialect)
-        rows = unit.run(listing, {"k_revisions": listed(self._statements, revisions)}, planned=False)
+        values = {"k_bucket": bucket, "k_revisions": listed(self._statements, revisions)}
+        rows = unit.run(self._drawn, values, planned=False)
         return [self._statements.change(row) for row in rows]
 
     def _logged(self, unit: SqlUnit, move: Move) -> Sequence[Row]:
@@ -145,61 +162,12 @@ class SqlMany(SqlPower, MultiKey):
         between = {"k_first": rows[0][0], "k_last": rows[-1][0]}
         return int(unit.run(self._moves.follow, between, fetch=False)[0][0])
 
-    def _apply_as_json(self, unit: SqlUnit, changes: Sequence[Change]) -> list[int]:
-        """One statement, to which all rows travel as one JSON text."""
-        text = encode([self._appends.row(change, place) for place, change in enumerate(changes)])
-        if len(text) > MAX_TEXT and len(changes) > 1:
-            half = len(changes) // 2
-            return self._apply_as_json(unit, changes[:half]) + self._apply_as_json(unit, changes[half:])
-        rows = unit.run(self._appends.at_once, {"k_rows": text}, planned=False)
-        drawn = {(bucket, name): revision for bucket, name, revision in rows}
-        return [_drawn(drawn, change) for change in changes]
-
-    def _apply_rows(self, unit: SqlUnit, changes: Sequence[Change]) -> list[int]:
-        """The statements of single writes, run with many rows: nothing travels on SQLite."""
-        rows = [self._statements.state_values(change.after) for change in changes]
-        logged = [self._statements.history_values(change, row) for change, row in zip(changes, rows, strict=True)]
-        self._run_each(unit, self._appends.each, logged, changes)
-        # Nobody else writes meanwhile, so the revisions just drawn follow one another.
-        first = unit.run(self._appends.last_drawn, {})[0][0] - len(changes) + 1
-        for place, change in enumerate(changes):
-            rows[place] |= self._statements.key_values(change.key)
-            rows[place] |= {"k_version": change.version - 1, "revision": first + place}
-        for statement, wanted in ((self._statements.insert_state, True), (self._statements.update_state, False)):
-            chosen = [place for place, change in enumerate(changes) if (change.version == 1) is wanted]
-            self._run_each(unit, statement, [rows[place] for place in chosen], [changes[place] for place in chosen])
-        return list(range(first, first + len(changes)))
-
-    def _run_each(
-        self, unit: SqlUnit, statement: Compiled, rows: Sequence[dict[str, Any]], changes: Sequence[Change]
-    ) -> None:
-        """Run a statement for each row, which must touch exactly one."""
-        if not rows:
-            return
-        logger.debug("%s", statement.sql)
-        connection = unit.connection
-        with unit.translated():
-            cursor = connection.cursor()
-            try:
-                cursor.executemany(statement.sql, [statement.bind(row) for row in rows])
-                touched = cursor.rowcount
-            finally:
-                cursor.close()
-        if touched != len(rows):
-            raise self._lost(unit, changes)
-
-    def _lost(self, unit: SqlUnit, changes: Sequence[Change]) -> StateConflict:
-        """Return the conflict, with the first record of which another version is stored."""
+    def _lost(self, unit: SqlUnit, changes: Sequence[Change], ours: Sequence[int]) -> StateConflict:
+        """Return the conflict, with the first record of which another version is stored than is expected or ours."""
         for change in changes:
-            stored = unit.run(self._statements.read, self._statements.key_values(change.key))
-            actual = self._statements.record(stored[0]).version if stored else None
-            if (actual or 0) != change.version - 1:
+            rows = unit.run(self._statements.read, self._statements.key_values(change.key))
+            stored = self._statements.record(rows[0]) if rows else None
+            actual = None if stored is None else stored.version
+            if (actual or 0) != change.version - 1 and (stored is None or stored.revision not in ours):
                 return StateConflict(change.key, change.version - 1, actual)
         return StateConflict(changes[0].key, changes[0].version - 1, None)
-
-
-def _drawn(drawn: dict[tuple[str, str], int], change: Change) -> int:
-    revision = drawn.get((change.key.bucket, change.key.name))
-    if revision is None:
-        raise StateConflict(change.key, change.version - 1, None)
-    return revision

@@ -36,8 +36,9 @@ from sqlalchemy.sql import ClauseElement, ColumnElement
 
 from ...core.codec import encode
 from ...core.many import Move, Way
+from .putting import ORIGIN_FIELDS, RECORD_FIELDS
 from .search import Searching
-from .statements import ORIGIN_FIELDS, RECORD_FIELDS, Compiled, Statements, compiled
+from .statements import Compiled, Statements, compiled
 
 Expression = ColumnElement[Any]
 Columns = Any
@@ -69,7 +70,7 @@ class Moves:
         self._kept: tuple[str, Compiled] | None = None
         # In a statement before the one that moves: having waited for a racer, one locks what the racer has left,
         # but its UPDATE still looks for what was there when the statement began.
-        self.lock = self._compile(locked(statements, [self._state.c.name])) if self._postgres else None
+        self.lock = self._compile(named(statements, [self._state.c.name], lock=True)) if self._postgres else None
         # On SQLite the states follow in a second statement, as INSERT stands in no WITH clause there.
         self.follow = None if self._postgres else self._compile(self._followed(self._history.c, between=True))
 
@@ -105,9 +106,9 @@ class Moves:
 
     def _moved(self, ways: Sequence[Way]) -> Select[Any]:
         """All in one on PostgreSQL, where the records are locked: log what fits, change what was logged."""
-        named = locked(self._statements, self._state.c).cte("named")
+        held = named(self._statements, self._state.c, lock=True).cte("held")
         told = ("bucket", "name", "from_status", *_FOLLOWING.values())
-        logged = self._logged(self._fitting(ways, named.c))
+        logged = self._logged(self._fitting(ways, held.c))
         written = logged.returning(*(self._history.c[name] for name in told)).cte("written")
         followed = self._followed(written.c, between=False).returning(self._state.c.revision).cte("followed")
         number = select(func.count()).select_from(followed).scalar_subquery()
@@ -212,21 +213,42 @@ def among(statements: Statements, found: Expression, name: str) -> Expression:
     return found.in_(select(items.c.value))
 
 
-def locked(statements: Statements, columns: Iterable[Expression]) -> Select[Any]:
-    """Return the select that locks records by name on PostgreSQL, in the order of the names in ``k_names``.
+def named(statements: Statements, columns: Iterable[Expression], *, lock: bool) -> Select[Any]:
+    """Return the select for records by name on PostgreSQL, in the order of the names in ``k_names``.
 
     Each name is looked up by itself, which no planner can turn into a scan of the table, whatever it knows of it.
 
     :param statements: tables and the database's habits.
     :param columns: what to select of a state.
+    :param lock: whether to lock them.
     """
     state, kind = statements.tables.state.c, ARRAY(Text())
     names = cast(bindparam("k_names", type_=kind, required=False), kind)
     given = func.unnest(names).table_valued(column("name", Text()), name="given").render_derived()
     bucket = bindparam("k_bucket", type_=state.bucket.type, required=False)
     one = select(*columns).where(state.bucket == bucket, state.name == given.c.name)
-    found = one.with_for_update().lateral("found")
+    # With a limit, as with a lock, the planner leaves a select as it stands.
+    found = (one.with_for_update() if lock else one.limit(1)).lateral("found")
     return select(*found.c).select_from(given.join(found, true()))
+
+
+def looked_up(statements: Statements) -> Select[Any]:
+    """Return the select for changes by revision on PostgreSQL, each looked up by itself, like the one before it.
+
+    :param statements: tables and the database's habits.
+    """
+    history, kind = statements.tables.history, ARRAY(BigInteger())
+    revisions = cast(bindparam("k_revisions", type_=kind), kind)
+    given = func.unnest(revisions).table_valued(column("revision", BigInteger()), name="given").render_derived()
+    bucket = bindparam("k_bucket", type_=history.c.bucket.type)
+    here = history.c.revision == given.c.revision, history.c.bucket == bucket
+    after = select(history).where(*here).limit(1).lateral("after")
+    past = history.alias("past")
+    same = past.c.bucket == bucket, past.c.name == after.c.name, past.c.version == after.c.version - 1
+    before = select(past).where(*same).limit(1).lateral("before")
+    columns = *statements.history_columns(after), after.c.event, *(after.c[name] for name in ORIGIN_FIELDS)
+    listing = select(*columns, *statements.history_columns(before))
+    return listing.select_from(given.join(after, true()).outerjoin(before, true())).order_by(after.c.revision)
 
 
 def listed(statements: Statements, values: Sequence[str] | Sequence[int]) -> Any:

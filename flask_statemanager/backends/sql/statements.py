@@ -5,11 +5,26 @@ JSON is bound and read as text, so that what is stored is written by our codec a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter, itemgetter
 from typing import Any
 
-from sqlalchemy import JSON, Column, DateTime, Text, and_, bindparam, case, cast, func, select, update
+from sqlalchemy import (
+    JSON,
+    Column,
+    DateTime,
+    Text,
+    and_,
+    bindparam,
+    case,
+    cast,
+    func,
+    insert,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Dialect
@@ -17,31 +32,16 @@ from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.sql import ClauseElement, ColumnElement
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from ...core.codec import decode, encode
+from ...core.codec import encode
 from ...core.record import Change, Key, Origin, Record
 from .dialects import Dialect as Habits
+from .putting import BELIEVED, ORIGIN_FIELDS, RECORD_FIELDS, Putting
 from .tables import Tables
 
 Row = Sequence[Any]
 
-RECORD_FIELDS = (
-    "bucket",
-    "name",
-    "label",
-    "type",
-    "status",
-    "owner",
-    "version",
-    "revision",
-    "schema_version",
-    "data",
-    "metadata",
-    "created_at",
-    "updated_at",
-    "expires_at",
-    "deleted_at",
-)
-ORIGIN_FIELDS = ("actor", "source", "reason", "request_id", "idempotency_key")
+_SETTLED = ("type", "owner", "schema_version", "created_at", "expires_at", "deleted_at")
+"""What most changes leave as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +51,22 @@ class Compiled:
     sql: str
     order: tuple[str, ...] | None
     defaults: Mapping[str, Any]
+    _picked: Callable[[Mapping[str, Any]], Any] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        order = self.order
+        picked: Callable[[Mapping[str, Any]], Any] = dict
+        if order is not None:
+            # An itemgetter of one name gives no tuple.
+            picked = itemgetter(*order) if len(order) > 1 else lambda values: tuple(values[name] for name in order)
+        object.__setattr__(self, "_picked", picked)
 
     def bind(self, values: Mapping[str, Any]) -> Any:
         """Return the parameters as the driver takes them.
 
         :param values: a value for each name.
         """
-        if self.order is None:
-            return {**self.defaults, **values}
-        merged = {**self.defaults, **values}
-        return tuple(merged[name] for name in self.order)
+        return self._picked({**self.defaults, **values} if self.defaults else values)
 
 
 def compiled(statement: ClauseElement, dialect: Dialect) -> Compiled:
@@ -74,6 +80,11 @@ def compiled(statement: ClauseElement, dialect: Dialect) -> Compiled:
     assert isinstance(result, SQLCompiler)
     order = tuple(result.positiontup or ()) if result.positional else None
     return Compiled(str(result), order, dict(result.params))
+
+
+def _literal(text: str) -> ColumnElement[str]:
+    """Return a text of ours as part of a statement, which saves a parameter in each run."""
+    return literal_column("'" + text.replace("'", "''") + "'", Text())
 
 
 class Statements:
@@ -94,10 +105,24 @@ class Statements:
         self.read = self._compile(row)
         self.read_locked = self._compile(row.with_for_update())
         self.insert_state = self._compile(self._insert_state())
+        if self.postgres:
+            putting = Putting(tables, self._drawn(), self.bound)
+            self.put_first, self.put_next = map(self._compile, (putting.first(), putting.later()))
+            self.put_believed = self._compile(putting.believed())
         seen = and_(here, state.version == bindparam("k_version"))
         values = {name: self.bound(tables.state.c[name]) for name in RECORD_FIELDS if name not in ("bucket", "name")}
+
+        def without(same: Sequence[str]) -> dict[str, ColumnElement[Any]]:
+            return {name: value for name, value in values.items() if name not in same}
+
         self.update_state = self._compile(update(tables.state).where(seen).values(values))
+        # SQLite writes every index of which a column is set, also to what it was.
+        self._updates = [
+            (attrgetter(*same), self._compile(update(tables.state).where(seen).values(without(same))))
+            for same in ((*_SETTLED, "status"), _SETTLED)
+        ]
         self.insert_history = self._compile(self._insert_history())
+        self.append_history = self._compile(insert(tables.history).values(self._history_given()))
         at = select(*self.history_columns()).where(
             history.bucket == bindparam("k_bucket"), history.name == bindparam("k_name")
         )
@@ -131,7 +156,7 @@ class Statements:
         if isinstance(column.type, JSON):
             return cast(column, Text)
         if self.postgres and isinstance(column.type, DateTime):
-            return func.timezone("UTC", column)
+            return func.timezone(_literal("UTC"), column)
         return column
 
     def bound(self, column: Column[Any], suffix: str = "") -> ColumnElement[Any]:
@@ -154,14 +179,10 @@ class Statements:
     def _insert_history(self) -> ClauseElement:
         table = self.tables.history
         insert = postgresql.insert if self.postgres else sqlite.insert
-        drawn = {"revision", "xid"}
-        values = {c.name: self.bound(c) for c in table.columns if c.name not in drawn}
+        values = self._history_given()
         if self.postgres:
-            # The transaction's id first, then the revision: a reader that sees a gap may wait for the ids below.
-            xid = cast(cast(func.pg_current_xact_id(), Text), table.c.xid.type)
-            quoted = self.dialect.identifier_preparer.format_table(table)
-            number = func.nextval(func.pg_get_serial_sequence(quoted, "revision"))
-            values |= {"xid": xid, "revision": case((func.pg_current_xact_id().is_not(None), number))}
+            xid, revision = self._drawn()
+            values |= {"xid": xid, "revision": revision}
         # Only if the version before is the stored one: a log entry must never stand without its state.
         state = self.tables.state.c
         here = and_(state.bucket == bindparam("k_bucket"), state.name == bindparam("k_name"))
@@ -170,6 +191,22 @@ class Statements:
         appended = insert(table).from_select(list(values), row, include_defaults=False)
         unique = ["bucket", "name", "version"]
         return appended.on_conflict_do_nothing(index_elements=unique).returning(table.c.revision)
+
+    def _history_given(self) -> dict[str, ColumnElement[Any]]:
+        columns = self.tables.history.columns
+        return {column.name: self.bound(column) for column in columns if column.name not in ("revision", "xid")}
+
+    def _drawn(self) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+        """Return PostgreSQL's id of the transaction, and a new revision, drawn in this order.
+
+        A reader that sees a gap between revisions may then wait for the transactions with lower ids.
+        """
+        table = self.tables.history
+        xid = cast(cast(func.pg_current_xact_id(), Text), table.c.xid.type)
+        # The compiler doubles percent signs itself, in names and in literals.
+        quoted = self.dialect.identifier_preparer.format_table(table).replace("%%", "%")
+        number = func.nextval(func.pg_get_serial_sequence(_literal(quoted), _literal("revision")))
+        return xid, case((func.pg_current_xact_id().is_not(None), number))
 
     # -- rows ------------------------------------------------------------------------------------------------------
 
@@ -204,49 +241,80 @@ class Statements:
             "deleted_at": time(record.deleted_at),
         }
 
+    def update_for(self, change: Change) -> Compiled:
+        """Return the statement that writes a changed state, and of its columns no more than it has to.
+
+        :param change: the change.
+        """
+        before, after = change.before, change.after
+        if before is not None:
+            for picked, statement in self._updates:
+                if picked(before) == picked(after):
+                    return statement
+        return self.update_state
+
     def history_values(self, change: Change, state: Mapping[str, Any]) -> dict[str, Any]:
         """Return a change as the parameters of a history row.
 
         :param change: the change.
         :param state: what :meth:`state_values` gave for the record after it.
         """
-        values = {name: state[name] for name in RECORD_FIELDS if name not in ("status", "revision", "updated_at")}
-        values |= {name: getattr(change.origin, name) for name in ORIGIN_FIELDS}
-        return values | {
-            **self.key_values(change.key),
+        origin = change.origin
+        return {
+            **state,
+            "k_bucket": change.key.bucket,
+            "k_name": change.key.name,
             "k_version": change.version - 1,
             "event": change.event,
             "from_status": None if change.before is None else change.before.status,
             "to_status": change.after.status,
             "record_created_at": state["created_at"],
             "created_at": self.habits.bound_time(change.at),
+            "actor": origin.actor,
+            "source": origin.source,
+            "reason": origin.reason,
+            "request_id": origin.request_id,
+            "idempotency_key": origin.idempotency_key,
         }
+
+    def change_values(self, change: Change) -> dict[str, Any]:
+        """Return a change as the parameters of the statement that writes state and history at once.
+
+        :param change: the change.
+        """
+        state = self.state_values(change.after)
+        return {**self.history_values(change, state), "created_at": state["created_at"]}
+
+    def believed_values(self, record: Record) -> dict[str, Any]:
+        """Return the parameters by which a record is compared with what is stored.
+
+        :param record: the record.
+        """
+        return {f"{name}{BELIEVED}": value for name, value in self.state_values(record).items()}
 
     def record(self, row: Row) -> Record:
         """Turn a row of :data:`RECORD_FIELDS` into a record.
 
         :param row: the driver's row.
         """
-        time = self.habits.read_time
         bucket, name, label, type_, status, owner, version, revision, schema_version, data, metadata, *times = row
-        created, updated, expires, deleted = map(time, times)
-        assert created is not None
-        assert updated is not None
+        created, updated, expires, deleted = times
+        habits = self.habits
         return Record(
-            key=Key(bucket, name),
-            label=label,
-            type=type_,
-            status=status,
-            data=decode(data),
-            metadata=decode(metadata),
-            version=version,
-            revision=revision,
-            owner=owner,
-            schema_version=schema_version,
-            created_at=created,
-            updated_at=updated,
-            expires_at=expires,
-            deleted_at=deleted,
+            Key(bucket, name),
+            label,
+            type_,
+            status,
+            habits.read_json(data),
+            habits.read_json(metadata),
+            version,
+            revision,
+            owner,
+            schema_version,
+            habits.read_time(created),  # type: ignore[arg-type]  # the column takes no null
+            habits.read_time(updated),  # type: ignore[arg-type]  # the column takes no null
+            None if expires is None else habits.read_time(expires),
+            None if deleted is None else habits.read_time(deleted),
         )
 
     def change(self, row: Row) -> Change:

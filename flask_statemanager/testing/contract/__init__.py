@@ -23,6 +23,7 @@ for _module in (
     "store",
     "base",
     "writing",
+    "altering",
     "fidelity",
     "history",
     "searching",

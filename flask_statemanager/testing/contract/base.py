@@ -9,12 +9,13 @@ import pytest
 
 from ...core.ports import Backend
 from ...core.powers import powers_of
+from .altering import AlteringContract
 from .fidelity import FidelityContract
 from .store import Store
 from .writing import WritingContract
 
 
-class BackendContract(WritingContract, FidelityContract):
+class BackendContract(WritingContract, AlteringContract, FidelityContract):
     """The promises of every backend; subclass it, with one further class for each power.
 
     :cvar powers: the class names of the powers that the backend declares.

@@ -204,6 +204,13 @@ class SearchContract:
         """Zero is a number, not no limit."""
         assert finder.search(limit=0) == []
 
+    def test_only_paths_that_were_asked_for_are_named_as_without_an_index(self, finder: Finder) -> None:
+        """Each path whose filter an index could serve, or none of them; nothing of a query without filters."""
+        asked = {"data.v": 1, "metadata.a.b__gte": "x", "data.w__exists": True}
+        named = finder.searches.unserved(query_of(filters=parse_filters(asked)))
+        assert named in ([], ["data.v", "metadata.a.b"])
+        assert finder.searches.unserved(query_of()) == []
+
     def test_editing_what_was_found_changes_nothing(self, store: Store, finder: Finder) -> None:
         """Found records are the reader's own."""
         store.create("a", {"v": [1]})
@@ -240,6 +247,18 @@ class CountContract:
             store.create(name)
         with backend.reading() as unit:
             assert counts.count(unit, query_of(after=(START, "b"), limit=1)) == 3
+
+    def test_up_to_a_bound_a_count_is_exact_and_beyond_it_greater(self, backend: Backend, store: Store) -> None:
+        """An estimate never hides that there are more."""
+        counts = require(backend, Counts, "The count contract")  # type: ignore[type-abstract]
+        for name in "abcdef":
+            store.create(name, {"v": name})
+        found = query_of(filters=parse_filters({"data.v__lt": "e"}))
+        with backend.reading() as unit:
+            assert [counts.count(unit, found, exact_to=bound) for bound in (4, 5, 1000)] == [4, 4, 4]
+            assert counts.count(unit, query_of(), exact_to=6) == 6
+            assert counts.count(unit, found, exact_to=3) > 3
+            assert counts.count(unit, query_of(), exact_to=1) > 1
 
 
 class Finder:

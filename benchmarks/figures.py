@@ -1,0 +1,128 @@
+"""The figures to reach: each a piece of work, what it is held against, and the bound."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.work import (
+    AMONG,
+    DRIVER,
+    EXTENSION,
+    FEW,
+    GET,
+    HOT,
+    IMPORT_EXTRAS,
+    IMPORT_MEMORY,
+    IMPORT_TIME,
+    MANY,
+    NEAR_HIT,
+    ONE_STATEMENT,
+    ONE_TRIP,
+    REDIS_HIT,
+    REGISTER,
+    REGISTER_MANY,
+    UPDATE,
+)
+
+NORMAL, FULL, POSTGRES = "SQLite, WAL, NORMAL", "SQLite, WAL, FULL", "PostgreSQL, synchronous_commit on"
+FSM, EVENTS = "django-fsm-2 + django-fsm-log", "eventsourcing, cached"
+
+COST, SPEED, OWN = "cost at most", "speed at least", "itself"
+"""Time as a multiple of the other's, the other's time as a multiple of the extension's, and its time in units."""
+
+Results = Mapping[tuple[str, str, str], Mapping[str, Any]]
+"""What was measured, by store, work and way."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A bound on what a piece of work costs.
+
+    :param store: where.
+    :param work: what is done.
+    :param against: who else does it; the extension itself for a bound in units.
+    :param sign: :data:`COST`, :data:`SPEED` or :data:`OWN`.
+    :param bound: the number.
+    :param way: the extension's way.
+    """
+
+    store: str
+    work: str
+    against: str
+    sign: str
+    bound: float
+    way: str = EXTENSION
+
+    def row(self, results: Results) -> dict[str, Any] | None:
+        """Return the figure beside what was measured, or None where it was not.
+
+        :param results: what was measured.
+        """
+        ours = results.get((self.store, self.work, self.way))
+        other = results.get((self.store, self.work, self.against))
+        if ours is None or other is None:
+            return None
+        one, two = ours["median"], other["median"]
+        return {
+            "store": self.store,
+            "work": self.work if self.way in (EXTENSION, MANY) else f"{self.work}: {self.way}",
+            "ours": f"{one:,.4g} {ours['unit']}",
+            **(self._alone(one, ours["unit"]) if self.sign == OWN else self._beside(one, two, ours["unit"])),
+        }
+
+    def _alone(self, one: float, unit: str) -> dict[str, Any]:
+        reach, measured = f"at most {self.bound:g} {unit}", f"{one:.3g} {unit}"
+        return {"against": "", "other": "", "reach": reach, "measured": measured, "reached": one <= self.bound}
+
+    def _beside(self, one: float, two: float, unit: str) -> dict[str, Any]:
+        found = one / two if self.sign == COST else two / one
+        return {
+            "against": self.against,
+            "other": f"{two:,.4g} {unit}",
+            "reach": f"{self.sign} {self.bound:g}",
+            "measured": f"{found:.2f}",
+            "reached": found <= self.bound if self.sign == COST else found >= self.bound,
+        }
+
+
+FIGURES = (
+    Figure(NORMAL, UPDATE, DRIVER, COST, 2.0),
+    Figure(FULL, UPDATE, DRIVER, COST, 1.4),
+    Figure(POSTGRES, UPDATE, DRIVER, COST, 1.0),
+    Figure(POSTGRES, UPDATE, ONE_STATEMENT, COST, 1.4, ONE_TRIP),
+    Figure(NORMAL, UPDATE, FSM, SPEED, 6),
+    Figure(NORMAL, UPDATE, EVENTS, SPEED, 1.7),
+    Figure(POSTGRES, UPDATE, FSM, SPEED, 2.5),
+    Figure(POSTGRES, UPDATE, EVENTS, SPEED, 1.7),
+    Figure(NORMAL, REGISTER, DRIVER, COST, 2.2),
+    Figure(FULL, REGISTER, DRIVER, COST, 2.2),
+    Figure(POSTGRES, REGISTER, DRIVER, COST, 1.0),
+    Figure("Redis", REDIS_HIT, "redis-py GET + orjson", COST, 1.1),
+    Figure("Redis", REDIS_HIT, "Flask-Caching, RedisCache", SPEED, 1),
+    Figure("the process", NEAR_HIT, EXTENSION, OWN, 4),
+    Figure("the process", NEAR_HIT, "Flask-Caching, SimpleCache", SPEED, 1),
+    Figure(NORMAL, GET, DRIVER, COST, 3),
+    Figure(POSTGRES, GET, DRIVER, COST, 1.6),
+    Figure(POSTGRES, HOT, DRIVER, SPEED, 0.8),
+    *(
+        Figure(store, f"{work}{AMONG}", FEW, COST, 1.5, MANY)
+        for store in (NORMAL, POSTGRES)
+        for work in (GET, "history of a state", "page in the default order", "page by an indexed field")
+    ),
+    Figure(NORMAL, REGISTER_MANY, DRIVER, SPEED, 0.6),
+    Figure(POSTGRES, REGISTER_MANY, DRIVER, SPEED, 0.6),
+    Figure("", IMPORT_TIME, EXTENSION, OWN, 30),
+    Figure("", IMPORT_MEMORY, EXTENSION, OWN, 4),
+    Figure("", IMPORT_EXTRAS, EXTENSION, OWN, 0),
+)
+
+
+def table(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the figures that were measured.
+
+    :param results: what was measured.
+    """
+    known = {(each["store"], each["work"], each["way"]): each for each in results}
+    return [row for figure in FIGURES if (row := figure.row(known)) is not None]

@@ -1,0 +1,47 @@
+"""The pieces of work, and what everybody does them on."""
+
+import json
+
+UPDATE, REGISTER, GET = "update_state", "register_state", "get_state"
+SEARCH, HISTORY = "search, page of 50", "history of 20 versions"
+REDIS_HIT, NEAR_HIT = "get_state, Redis hit", "get_state, near-cache hit"
+
+REGISTER_MANY = "register_many of 100,000"
+HOT = "update_state, one state, 8 processes"
+HTTP = "GET a state through gunicorn"
+AMONG = " among so many"
+"""Behind the name of a piece of work that is measured among different numbers of states."""
+
+FEW, MANY = "10,000 states", "1,000,000 states"
+IMPORT_TIME, IMPORT_MEMORY, IMPORT_EXTRAS = "import, time", "import, memory", "import, optional packages"
+
+DRIVER, EXTENSION, ORM = "bare driver", "Flask-StateManager", "Flask-SQLAlchemy by hand"
+ONE_STATEMENT, ONE_TRIP = "bare driver, one statement", "Flask-StateManager, expect= and cached"
+
+SEEN = 64
+"""How many states the reads and updates go round."""
+
+LISTED = 2000
+"""How many states a search goes through, half of them in the status that it asks for."""
+
+PAGE = 50
+"""How many states a page has."""
+
+VERSIONS = 20
+"""How many versions a history has."""
+
+DOCUMENT = json.dumps(
+    {
+        "email": "ada@example.com",
+        "plan": "pro",
+        "amount": 1250,
+        "share": 0.25,
+        "active": True,
+        "tags": ["new", "eu", "annual"],
+        "address": {"street": "12 Long Lane", "city": "Berlin", "zip": "10115"},
+        "limits": {"seats": 25, "bytes": 5_000_000},
+        "notes": "x" * 75,
+    },
+    separators=(",", ":"),
+)
+"""300 bytes, as every state has them."""

@@ -1,0 +1,646 @@
+"""The indexes of configured fields: searches go by them, they mean the same as without, and they come and go safely."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from click.testing import Result
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Column, Engine, Integer, MetaData, Table, create_engine, text
+
+from benchmarks.stock import FIELDS, fill
+from flask_statemanager import StateManager
+from flask_statemanager.backends.sql import finding, indexes, migration
+from flask_statemanager.backends.sql.backend import SqlBackend
+from flask_statemanager.backends.sql.connection import SqlUnit
+from flask_statemanager.backends.sql.field_index import MAX_INDEXED, name_of, text_behind
+from flask_statemanager.backends.sql.statements import Compiled
+from flask_statemanager.backends.sql.tables import declare
+from flask_statemanager.cli import state
+from flask_statemanager.config import IndexedField, Settings
+from flask_statemanager.errors import ConfigurationError, StorageError, StorageTimeout
+from flask_statemanager.lifecycle.query import StateQuery
+from flask_statemanager.metrics.searches import MOST_FIELDS
+from flask_statemanager.testing.cases import DOCUMENTS
+from flask_statemanager.testing.contract import CountContract, SearchContract, Store
+from flask_statemanager.testing.contract.searching import Finder
+from tests.servers import PostgresServer
+from tests.worlds import World, build, entered, uri_for
+
+MANY = 100_000
+PATIENCE = 60
+
+
+def parsed(**fields: list[str]) -> list[IndexedField]:
+    return [IndexedField.parse(name, each) for name, listed in fields.items() for each in listed]
+
+
+# -- the plan of what search_states sends, on 100,000 states ----------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def stock(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """Kind and URI of a database with 100,000 states and the indexes of FIELDS."""
+    if request.param == "postgresql":
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        uri = server.create_database()
+    else:
+        uri = f"sqlite:///{tmp_path_factory.mktemp('stock') / 'states.db'}"
+    backend = SqlBackend(create_engine(uri), declare(MetaData()), owned=True, indexed=parsed(**FIELDS))
+    backend.create_tables()
+    indexes.drop(backend, [found.name for found in indexes.standings(backend)], str)
+    fill(backend.engine, MANY, history=False)
+    indexes.sync(backend, str)
+    backend.close()
+    yield request.param, uri
+    if request.param == "postgresql":
+        server.drop_database(uri)
+
+
+@pytest.fixture
+def stocked(stock: tuple[str, str]) -> Iterator[World]:
+    """An application on that database."""
+    yield from entered(build(*stock, STATEMANAGER_INDEXED_FIELDS=FIELDS))
+
+
+@pytest.fixture
+def planned(stocked: World, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], str]:
+    """Return the plan of the last statement that a call sends, with its own parameters on its own connection."""
+    sent: list[tuple[Compiled, dict[str, Any]]] = []
+    send = SqlUnit.run
+
+    def watched(unit: SqlUnit, statement: Compiled, values: dict[str, Any], **options: Any) -> Any:
+        sent.append((statement, values))
+        return send(unit, statement, values, **options)
+
+    monkeypatch.setattr(SqlUnit, "run", watched)
+    verb = "EXPLAIN QUERY PLAN" if stocked.kind == "sqlite" else "EXPLAIN"
+
+    def plan(call: Callable[[], Any]) -> str:
+        assert call()
+        statement, values = sent[-1]
+        with stocked.runtime.backend.reading() as unit:
+            rows = send(unit, replace(statement, sql=f"{verb} {statement.sql}"), values, planned=False)
+        return "\n".join(str(row[-1]) for row in rows)
+
+    return plan
+
+
+def index_on(field: str) -> str:
+    kind = "number" if field == "data.amount" else "text"
+    return name_of(IndexedField.parse("user", f"{field}:{kind}"))
+
+
+def sorts(plan: str) -> bool:
+    return "TEMP B-TREE" in plan or "Sort" in plan
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"order_by": None}, {"order_by": "-created_at"}, {"status": "active"}],
+    ids=["default order", "newest first", "with a status"],
+)
+def test_a_page_of_what_equals_is_read_from_the_index_in_order(
+    stocked: World, planned: Any, asked: dict[str, Any]
+) -> None:
+    query = stocked.states.search_states("user", {"data.plan": "pro"}, **asked)
+    plan = planned(lambda: query.page(20).items)
+    assert index_on("data.plan") in plan
+    assert not sorts(plan)
+
+
+def test_the_page_behind_begins_in_the_index_where_the_one_before_ended(stocked: World, planned: Any) -> None:
+    query = stocked.states.search_states("user", {"data.city": "city_7"})
+    first = query.page(400)
+    plan = planned(lambda: query.page(20, after=first.next).items)
+    assert index_on("data.city") in plan
+    assert "created_at" in plan.partition(index_on("data.city"))[2].partition("Filter")[0]
+    assert not sorts(plan)
+
+
+RARE: dict[str, dict[str, Any]] = {
+    "equality": {"data.email": "user_501@example.com"},
+    "in": {"data.email__in": ["user_501@example.com", "user_502@example.com", "nobody"]},
+    "in numbers": {"data.amount__in": [7, 77.0]},
+    "range": {"data.amount__gt": 500, "data.amount__lte": 501},
+    "range of text": {"data.email__gte": "user_501@", "data.email__lt": "user_501@f"},
+    "startswith": {"data.email__startswith": "user_501@"},
+    "beside something common": {"data.plan": "pro", "data.email": "user_501@example.com"},
+    "beside a common range": {"data.amount__gte": 0, "data.email__startswith": "user_501@"},
+}
+
+
+@pytest.mark.parametrize("asked", RARE)
+def test_what_is_rare_is_found_by_its_index(stocked: World, planned: Any, asked: str) -> None:
+    field = next(reversed(RARE[asked])).partition("__")[0]
+    plan = planned(lambda: stocked.states.search_states("user", RARE[asked]).page(20).items)
+    assert index_on(field) in plan
+
+
+COMMON: dict[str, dict[str, Any]] = {
+    "range": {"data.amount__gte": 3},
+    "in": {"data.plan__in": ["pro", "free"]},
+    "equality beside a range": {"data.plan": "pro", "data.amount__gte": 3},
+}
+
+
+@pytest.mark.parametrize("asked", COMMON)
+def test_a_page_of_what_is_common_is_read_in_order_and_nothing_is_sorted(
+    stocked: World, planned: Any, asked: str
+) -> None:
+    plan = planned(lambda: stocked.states.search_states("user", COMMON[asked]).page(20).items)
+    assert not sorts(plan)
+    assert (index_on("data.plan") in plan) == ("data.plan" in COMMON[asked])
+
+
+def test_counting_goes_by_the_index(stocked: World, planned: Any) -> None:
+    query = stocked.states.search_states("user", {"data.city": "city_7"})
+    assert index_on("data.city") in planned(query.count)
+
+
+def test_the_plan_is_the_same_after_many_runs_on_one_connection(stocked: World, planned: Any) -> None:
+    """After five runs psycopg would prepare a statement, and PostgreSQL make a plan for any value."""
+    with stocked.db.session() as session:
+        query = stocked.states.search_states("user", {"data.plan": "pro"}, session=session)
+        for _ in range(12):
+            assert len(query.page(20)) == 20
+        if stocked.kind == "postgresql":
+            prepared = list(session.scalars(text("SELECT statement FROM pg_prepared_statements")))
+            assert [statement for statement in prepared if "statemanager_state" in statement] == []
+        assert index_on("data.plan") in planned(lambda: query.page(20).items)
+
+
+EVERYTHING: list[dict[str, Any]] = [*RARE.values(), *COMMON.values(), {"data.plan": "pro", "data.city": "city_7"}]
+
+
+def test_every_way_finds_the_same(stocked: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def found() -> list[list[str]]:
+        queries = [stocked.states.search_states("user", filters, status="active") for filters in EVERYTHING]
+        return [[state.state_id for state in query.page(200)] for query in queries]
+
+    by_rule = found()
+    monkeypatch.setattr(finding, "FEW", 0)
+    assert found() == by_rule
+    monkeypatch.setattr(finding, "FEW", MANY)
+    assert found() == by_rule
+    monkeypatch.setattr(stocked.runtime.backend.fields, "_of", {})
+    assert found() == by_rule
+
+
+# -- estimates --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("filters", "number"),
+    [
+        ({}, 80_000),
+        ({"data.plan": "free"}, 72_000),
+        ({"data.amount__gte": 750}, 20_000),
+        ({"data.plan__in": ["free"]}, 72_000),
+    ],
+    ids=["a type", "equality", "a range", "in"],
+)
+def test_an_estimate_is_about_right(stocked: World, filters: dict[str, Any], number: int) -> None:
+    query = stocked.states.search_states("user", filters)
+    assert query.count() == number
+    assert number * 0.8 < query.count(estimate=True) < number * 1.2
+
+
+def test_an_estimate_of_few_is_exact(stocked: World) -> None:
+    query = stocked.states.search_states("user", {"data.plan": "pro"})
+    assert query.count(estimate=True) == query.count() == 8_000
+
+
+# -- the same meaning as without an index -----------------------------------------------------------------------------
+
+ANY = parsed(**{"*": ["data.v", "data.v:number", "data.v:boolean", "metadata.v", "metadata.v:number", "data.v.in"]})
+DOCUMENT = parsed(**{"*": ["data:gin", "metadata:gin"]})
+
+
+class IndexedContract:
+    """What the contract says of filters, on a backend with indexes."""
+
+    fields: ClassVar[list[IndexedField]] = ANY
+
+    test_filters = SearchContract.test_every_filter_finds_what_the_table_says
+    test_filters_on_metadata = SearchContract.test_every_filter_means_the_same_on_metadata
+    test_all_must_hold = SearchContract.test_all_filters_must_hold
+    test_statuses = SearchContract.test_types_statuses_and_owners_find_what_the_table_says
+    test_a_full_page = SearchContract.test_a_filtered_page_is_full_when_there_are_enough
+    test_tombstones = SearchContract.test_tombstones_and_other_buckets_are_not_found
+    test_bounded_counts = CountContract.test_up_to_a_bound_a_count_is_exact_and_beyond_it_greater
+    test_counts = CountContract.test_as_many_are_counted_as_the_table_says
+
+    @pytest.fixture
+    def engine(self) -> Iterator[Engine]:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def backend(self, engine: Engine) -> Iterator[SqlBackend]:
+        backend = SqlBackend(engine, declare(MetaData()), owned=True, indexed=self.fields)
+        backend.create_tables()
+        assert {found.standing for found in indexes.standings(backend)} == {"ready"}
+        yield backend
+        backend.close()
+
+    @pytest.fixture
+    def store(self, backend: SqlBackend) -> Store:
+        return Store(backend)
+
+    @pytest.fixture
+    def finder(self, backend: SqlBackend) -> Finder:
+        return Finder(backend)
+
+    @pytest.fixture
+    def documents(self, store: Store) -> None:
+        store.fill(DOCUMENTS)
+
+
+class TestSqliteWithIndexes(IndexedContract):
+    @pytest.fixture
+    def engine(self, tmp_path: Path) -> Engine:
+        return create_engine(f"sqlite:///{tmp_path / 'states.db'}")
+
+
+class TestSqliteInOrder(TestSqliteWithIndexes):
+    @pytest.fixture(autouse=True)
+    def _many(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(finding, "FEW", 0)
+
+
+class TestPostgresWithIndexes(IndexedContract):
+    @pytest.fixture
+    def engine(self, postgres_url: str) -> Engine:
+        return create_engine(postgres_url)
+
+
+class TestPostgresWithDocumentIndexes(TestPostgresWithIndexes):
+    fields: ClassVar[list[IndexedField]] = DOCUMENT
+
+
+@given(st.text(max_size=5), st.text(max_size=5))
+def test_what_begins_with_a_prefix_lies_before_the_text_behind_it(prefix: str, rest: str) -> None:
+    behind = text_behind(prefix)
+    assert behind is None or prefix + rest < behind
+    for other in (rest, rest + prefix, prefix[:-1] + rest):
+        between = prefix <= other and (behind is None or other < behind)
+        assert between == other.startswith(prefix)
+
+
+SMALL = {"user": ["data.v", "data.n:number", "data.b:boolean"]}
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def small(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    """An application with the indexes of SMALL."""
+    uri = uri_for(request.param, tmp_path, request)
+    yield from entered(build(request.param, uri, STATEMANAGER_INDEXED_FIELDS=SMALL))
+
+
+def test_text_too_long_for_an_index_is_stored_and_found(small: World) -> None:
+    world = small
+    texts = {f"u{size}": "x" * size for size in (MAX_INDEXED - 1, MAX_INDEXED, MAX_INDEXED + 1, 300_000)}
+    for name, value in texts.items():
+        world.states.register_state(name, "user", {"v": value, "n": value, "b": value})
+    for name, value in texts.items():
+        assert ids(world.states.search_states("user", {"data.v": value})) == [name]
+        assert ids(world.states.search_states("user", {"data.v__startswith": value}))[0] == name
+        assert ids(world.states.search_states("user", {"data.v__gt": value})) == [
+            other for other in texts if len(texts[other]) > len(value)
+        ]
+
+
+def ids(query: StateQuery) -> list[str]:
+    return [state.state_id for state in query]
+
+
+# -- making and dropping ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database."""
+    return uri_for(request.param, tmp_path, request)
+
+
+Backends = Callable[..., SqlBackend]
+
+
+@pytest.fixture
+def backends() -> Iterator[Backends]:
+    """Make backends on a database, each with a configuration of its own."""
+    made: list[SqlBackend] = []
+
+    def make(uri: str, **fields: list[str]) -> SqlBackend:
+        made.append(SqlBackend(create_engine(uri), declare(MetaData()), owned=True, indexed=parsed(**fields)))
+        return made[-1]
+
+    yield make
+    for backend in made:
+        backend.close()
+
+
+def standing(backend: SqlBackend) -> dict[str, str]:
+    return {found.field or found.name: found.standing for found in indexes.standings(backend)}
+
+
+def acts(steps: list[indexes.Step]) -> list[str]:
+    return [step.act for step in steps if step.act != "analyze"]
+
+
+def test_sync_makes_what_is_missing_and_nothing_twice(uri: str, backends: Backends) -> None:
+    backends(uri).create_tables()
+    backend = backends(uri, user=["data.plan"], payment=["data.plan"])
+    assert list(standing(backend).values()) == ["missing"]  # the two are told apart by name alone
+    assert {found.type for found in indexes.standings(backend)} == {"user", "payment"}
+    told: list[str] = []
+    assert acts(indexes.sync(backend, lambda step: told.append(step.act), dry_run=True)) == ["create", "create"]
+    assert told[:2] == ["create", "create"]
+    assert set(standing(backend).values()) == {"missing"}
+    assert acts(indexes.sync(backend, str)) == ["create", "create"]
+    assert set(standing(backend).values()) == {"ready"}
+    assert indexes.sync(backend, str) == []
+
+
+def test_what_is_not_configured_any_more_is_unused_and_can_be_dropped(uri: str, backends: Backends) -> None:
+    backends(uri, user=["data.plan", "data.city"]).create_tables()
+    backend = backends(uri, user=["data.city"])
+    gone = name_of(IndexedField.parse("user", "data.plan"))
+    assert standing(backend) == {"data.city": "ready", gone: "unused"}
+    assert indexes.sync(backend, str) == []
+    assert acts(indexes.drop(backend, [gone], str, dry_run=True)) == ["drop"]
+    assert acts(indexes.drop(backend, [gone], str)) == ["drop"]
+    assert standing(backend) == {"data.city": "ready"}
+    assert indexes.drop(backend, [gone, "ix_statemanager_state_type"], str) == []
+
+
+def test_dropping_leaves_nothing_behind(postgres_url: str, backends: Backends) -> None:
+    backend = backends(postgres_url, user=["data.plan", "data:gin"])
+    backend.create_tables()
+    indexes.drop(backend, [found.name for found in indexes.standings(backend)], str)
+    with backend.engine.connect() as connection:
+        assert list(connection.scalars(text("SELECT stxname FROM pg_statistic_ext"))) == []
+
+
+def test_create_all_makes_the_indexes_of_a_table_that_exists(uri: str, backends: Backends) -> None:
+    backends(uri).create_tables()
+    backend = backends(uri, user=["data.plan"])
+    backend.create_tables()
+    assert standing(backend) == {"data.plan": "ready"}
+    backend.create_tables()
+
+
+def test_create_all_of_other_tables_needs_none_of_ours(uri: str, backends: Backends) -> None:
+    backend = backends(uri, user=["data.plan"])
+    metadata = backend.tables.state.metadata
+    Table("other", metadata, Column("id", Integer, primary_key=True)).metadata.create_all(
+        backend.engine, tables=[metadata.tables["other"]]
+    )
+    with pytest.raises(StorageError, match="tables of Flask-StateManager are missing"):
+        indexes.standings(backend)
+
+
+def test_an_index_without_its_statistics_is_completed(postgres_url: str, backends: Backends) -> None:
+    backend = backends(postgres_url, user=["data.plan"])
+    backend.create_tables()
+    with backend.engine.begin() as connection:
+        connection.execute(text(f"DROP STATISTICS {index_on('data.plan')}"))
+    assert standing(backend) == {"data.plan": "incomplete"}
+    assert acts(indexes.sync(backend, str)) == ["create"]
+    assert standing(backend) == {"data.plan": "ready"}
+
+
+def test_an_interrupted_build_is_found_and_made_anew(postgres_url: str, backends: Backends) -> None:
+    backends(postgres_url).create_tables()
+    backend = backends(postgres_url, user=["data.plan"])
+    cancel = text(
+        "SELECT pg_cancel_backend(pid) FROM pg_stat_activity "
+        "WHERE query LIKE 'CREATE INDEX CONCURRENTLY%' AND wait_event_type = 'Lock'"
+    )
+    engine = backends(postgres_url).engine
+    with ThreadPoolExecutor(1) as pool, engine.connect() as other:
+        other.execute(text("LOCK statemanager_state IN ROW EXCLUSIVE MODE"))  # a build waits for such a transaction
+        building = pool.submit(indexes.sync, backend, str)
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as look:
+            for _ in range(PATIENCE * 100):
+                if look.execute(cancel).all() or building.done():
+                    break
+                threading.Event().wait(0.01)
+        with pytest.raises(StorageTimeout):
+            building.result(PATIENCE)
+    assert standing(backend) == {"data.plan": "invalid"}
+    assert acts(indexes.sync(backend, str)) == ["rebuild"]
+    assert standing(backend) == {"data.plan": "ready"}
+
+
+def test_two_do_not_make_indexes_at_once(postgres_url: str, backends: Backends) -> None:
+    backend = backends(postgres_url, user=["data.plan"])
+    backend.create_tables()
+
+    def second(_step: object) -> None:
+        with pytest.raises(StorageTimeout, match="Another process"):
+            indexes.sync(backend, str)
+
+    told: list[object] = []
+    indexes.drop(backend, [index_on("data.plan")], lambda step: (told.append(step), second(step)))
+    assert len(told) == 1
+    assert acts(indexes.sync(backend, str)) == ["create"]
+
+
+def test_the_settings_of_the_connection_are_as_before(postgres_url: str) -> None:
+    engine = create_engine(postgres_url, connect_args={"options": "-c statement_timeout=61s"})
+    backend = SqlBackend(engine, declare(MetaData()), owned=True, indexed=parsed(user=["data.plan"]))
+    backend.create_tables()
+    indexes.drop(backend, [index_on("data.plan")], str)
+    indexes.sync(backend, str)
+    with engine.connect() as connection:
+        assert connection.scalar(text("SHOW statement_timeout")) == "61s"
+        assert connection.scalar(text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")) == 0
+    backend.close()
+
+
+ODD = ["data.plan", "data.it's a b.Deep:number", "data.a.b.c:boolean", "metadata.x-y", "data.ß", "data.$"]
+
+
+@pytest.mark.filterwarnings("ignore:.*expression-based index")
+def test_a_following_autogenerate_proposes_nothing(uri: str, backends: Backends) -> None:
+    backend = backends(uri, user=[*ODD, "data:gin"], **{"*": ODD})
+    backend.create_tables()
+    assert set(standing(backend).values()) == {"ready"}
+    with backend.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, backend.tables.state.metadata) == []
+
+
+def test_the_check_of_the_tables_leaves_these_indexes_aside(uri: str, backends: Backends) -> None:
+    plain, with_indexes = backends(uri), backends(uri, user=["data.plan", "data:gin"])
+    migration.upgrade(plain)
+    assert migration.check(plain) == migration.check(with_indexes) == []
+    indexes.sync(with_indexes, str)
+    assert migration.check(plain) == migration.check(with_indexes) == []
+
+
+def test_names_are_stable_short_and_apart() -> None:
+    assert name_of(IndexedField.parse("user", "data.plan")) == "ix_statemanager_field_user_data_plan_773a6e47"
+    fields = parsed(user=[*ODD, "data.a_b", "data.a.b", "data.A.b", f"data.{'long' * 50}", f"data.{'long' * 50}er"])
+    names = [name_of(field) for field in fields]
+    assert len(set(names)) == len(names)
+    assert max(map(len, names)) == 63
+
+
+def test_in_a_schema_of_its_own(postgres_url: str) -> None:
+    engine = create_engine(postgres_url)
+    with engine.begin() as connection:
+        connection.execute(text('CREATE SCHEMA "My States"'))
+    fields = parsed(user=["data.plan", "data:gin"])
+    backend = SqlBackend(engine, declare(MetaData(schema="My States")), owned=True, indexed=fields)
+    backend.create_tables()
+    assert acts(indexes.drop(backend, [found.name for found in indexes.standings(backend)], str)) == ["drop", "drop"]
+    assert acts(indexes.sync(backend, str)) == ["create", "create"]
+    assert {found.standing for found in indexes.standings(backend)} == {"ready"}
+    backend.close()
+
+
+# -- configuration, commands, counters --------------------------------------------------------------------------------
+
+
+def test_fields_are_read_from_the_configuration() -> None:
+    given = {"user": ["data.plan", "data.plan", "metadata.a.b:number"], "*": ["data.paid:boolean", "data:gin"]}
+    found = Settings.from_mapping({"STATEMANAGER_INDEXED_FIELDS": given}).indexed_fields
+    assert [(each.type, each.name, each.kind) for each in found] == [
+        ("user", "data.plan", "text"),
+        ("user", "metadata.a.b", "number"),
+        ("*", "data.paid", "boolean"),
+        ("*", "data", "gin"),
+    ]
+
+
+UNUSABLE: dict[str, tuple[Any, str]] = {
+    "no dict": (["data.plan"], "must be a dict of lists"),
+    "no list": ({"user": "data.plan"}, "must be a dict of lists"),
+    "no type": ({"us er": ["data.plan"]}, "the name of one, or '*'"),
+    "a number for a type": ({1: ["data.plan"]}, "the name of one, or '*'"),
+    "no text": ({"user": [1]}, "must be like 'data.plan'"),
+    "no path": ({"user": ["data"]}, "must be like 'data.plan'"),
+    "another root": ({"user": ["status"]}, "must be like 'data.plan'"),
+    "an empty part": ({"user": ["data..a"]}, "must be like 'data.plan'"),
+    "an unknown kind": ({"user": ["data.a:date"]}, "must be like 'data.plan'"),
+    "gin of a path": ({"user": ["data.a:gin"]}, "must be like 'data.plan'"),
+    "a quote": ({"user": ['data.a"b']}, "must be like 'data.plan'"),
+    "a backslash": ({"user": ["data.a\\b"]}, "must be like 'data.plan'"),
+    "a percent sign": ({"user": ["data.a%"]}, "must be like 'data.plan'"),
+    "a lone surrogate": ({"user": ["data.\ud800"]}, "must be like 'data.plan'"),
+}
+
+
+@pytest.mark.parametrize("kind", UNUSABLE)
+def test_an_unusable_field_is_refused_with_an_example(kind: str) -> None:
+    given, sentence = UNUSABLE[kind]
+    with pytest.raises(ConfigurationError, match="STATEMANAGER_INDEXED_FIELDS") as refused:
+        Settings.from_mapping({"STATEMANAGER_INDEXED_FIELDS": given})
+    assert sentence in str(refused.value)
+
+
+def test_sqlite_leaves_document_indexes_to_postgresql(tmp_path: Path, backends: Backends) -> None:
+    backend = backends(f"sqlite:///{tmp_path / 'states.db'}", user=["data:gin"])
+    backend.create_tables()
+    assert indexes.standings(backend) == []
+
+
+@pytest.fixture
+def run(small: World, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Run a command in 80 columns on an application with the indexes of SMALL."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(*words: str, code: int = 0) -> Result:
+        ended = small.app.test_cli_runner().invoke(cli=state, args=["index", *words], prog_name="state")
+        assert ended.exit_code == code, ended.output
+        assert code or "--json" in words or max(map(len, ended.output.split("\n"))) <= 80
+        return ended
+
+    return run
+
+
+def test_the_commands_list_drop_and_make(run: Callable[..., Result]) -> None:
+    assert run("list").output.count("ready") == 3
+    assert "Nothing to do" in run("sync").output
+    assert "Nothing to do" in run("drop").output
+    name = name_of(IndexedField.parse("user", "data.v"))
+    assert run("drop", name, "--dry-run").output == f"Would drop {name}\n"
+    assert "1 index dropped." in run("drop", name, "--yes").output
+    assert "missing" in run("list").output
+    assert run("sync", "--dry-run").output == f"Would create {name}\n"
+    assert run("sync").output.endswith("1 index created.\n")
+    assert "3 indexes dropped." in run("drop", "--all", "--yes").output
+    assert "There is no index nothing" in run("drop", "nothing", code=1).output
+
+
+def test_the_commands_speak_json(run: Callable[..., Result]) -> None:
+    items = json.loads(run("list", "--json").output)["items"]
+    assert [(item["type"], item["field"], item["kind"], item["standing"]) for item in items] == [
+        ("user", "data.v", "text", "ready"),
+        ("user", "data.n", "number", "ready"),
+        ("user", "data.b", "boolean", "ready"),
+    ]
+    steps = json.loads(run("drop", "--all", "--yes", "--json").output)["steps"]
+    assert [step["act"] for step in steps] == ["drop"] * 3
+    steps = json.loads(run("sync", "--json").output)["steps"]
+    assert [step["act"] for step in steps if step["act"] != "analyze"] == ["create"] * 3
+    assert all("CREATE INDEX" in step["statements"][0] for step in steps[:3])
+
+
+def test_what_was_configured_is_told_of(small: World, run: Callable[..., Result]) -> None:
+    small.runtime.backend.fields.indexes = small.runtime.backend.fields.indexes[:1]
+    assert "Not configured any more: 2 indexes" in run("sync").output
+    assert run("list").output.count("(not configured)") == 2
+    assert "2 indexes dropped." in run("drop", "--yes").output
+    assert "unused" not in run("list").output
+
+
+def test_without_fields_there_is_nothing_to_list(sqlite_world: World) -> None:
+    ended = sqlite_world.app.test_cli_runner().invoke(cli=state, args=["index", "list"], prog_name="state")
+    assert ended.output == "No indexes: STATEMANAGER_INDEXED_FIELDS names no field.\n"
+
+
+def test_in_memory_there_are_no_indexes() -> None:
+    world = build("memory", "sqlite://")
+    ended = world.app.test_cli_runner().invoke(cli=state, args=["index", "list"], prog_name="state")
+    assert (ended.exit_code, "STATEMANAGER_BACKEND must be 'sql'" in ended.output) == (1, True)
+    StateManager.reset_instance()
+
+
+def unindexed(world: World) -> dict[str, int]:
+    return {k: v for k, v in world.runtime.counters.snapshot().items() if k.startswith("search.unindexed")}
+
+
+def test_searches_by_fields_without_an_index_are_counted(small: World) -> None:
+    search = small.states.search_states
+    list(search("user", {"data.v": "x", "data.n__gte": 1, "data.b": True}))
+    assert unindexed(small) == {}
+    list(search("user", {"data.v": 1, "data.w__startswith": "x", "data.x__contains": "x", "data.y__ne": 1}))
+    search(None, {"data.v": "x"}).count()
+    assert unindexed(small) == {
+        "search.unindexed.user.data.v": 1,
+        "search.unindexed.user.data.w": 1,
+        "search.unindexed.*.data.v": 1,
+    }
+
+
+def test_the_counters_of_fields_are_bounded(sqlite_world: World) -> None:
+    for number in range(MOST_FIELDS + 5):
+        bool(sqlite_world.states.search_states("user", {f"data.f{number}": 1}))
+    bool(sqlite_world.states.search_states("user", {"data.f0": 1, f"data.{'x' * 200}": 1}))
+    found = unindexed(sqlite_world)
+    assert len(found) == MOST_FIELDS + 1
+    assert found["search.unindexed.others"] == 6
+    assert found["search.unindexed.user.data.f0"] == 2
