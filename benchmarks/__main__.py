@@ -7,7 +7,8 @@ import json
 import logging
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,18 @@ def write(path: Path, results: list[dict[str, Any]]) -> None:
     path.write_text(f"{text(results)}\n", encoding="utf-8")
 
 
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """Let nobody be warned that no worker carries effects out."""
+    logger = logging.getLogger("flask_statemanager.effects")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
 def main(words: list[str] | None = None) -> None:
     """Measure and print.
 
@@ -107,8 +120,6 @@ def main(words: list[str] | None = None) -> None:
     unknown = [*(set(names) - set(SUITES)), *(stores - set(DATABASES))]
     if unknown:
         reader.error(f"{', '.join(sorted(unknown))} is not known")
-    # Nobody carries effects out here, and that is not to be warned of.
-    logging.getLogger("flask_statemanager.effects").setLevel(logging.ERROR)
     choice = Choice(
         stores | {NOWHERE},
         peers=not given.no_peers,
@@ -117,7 +128,8 @@ def main(words: list[str] | None = None) -> None:
         rounds=given.rounds,
         postgres=given.postgres,
     )
-    results = measured(names or list(SUITES), choice)
+    with _unwarned():
+        results = measured(names or list(SUITES), choice)
     if not alone:
         print(results_table(results), end="\n\n")
     print(figures_table(results))

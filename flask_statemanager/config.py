@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import urlsplit
 
+from msgspec import Struct
+
 from .errors import ConfigurationError, shown
 
 PREFIX = "STATEMANAGER_"
@@ -26,8 +28,7 @@ _WRITTEN = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class IndexedField:
+class IndexedField(Struct, frozen=True):
     """A field that searches are to find by an index.
 
     :param type: the type of the states, or :data:`ANY_TYPE`.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 from flask import current_app, has_app_context
+from msgspec import Struct, field
 
 from .backends.registry import ORDER
 from .cache.discovery import open_cache
@@ -51,8 +51,7 @@ EXTENSION = "statemanager"
 """The name under ``app.extensions``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Declarations:
+class Declarations(Struct, frozen=True):
     """What one manager's application declares: types, callbacks, and how to find the present user."""
 
     definitions: Definitions = field(default_factory=Definitions)

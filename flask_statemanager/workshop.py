@@ -68,14 +68,14 @@ class Workshop:
         self.dispatch: Any = None
         self.embedded = EmbeddedWorker(self.make_worker)
         self._notifier: Notifier | None = None
-        bucket.plans.append(self.effects)
-        bucket.wake = self.wake
-        if bucket.enqueues is not None:
-            bucket.plans.append(DeadlinePlan(definitions, bucket.enqueues))
+        bucket.jobs.plans.append(self.effects)
+        bucket.jobs.wake = self.wake
+        if bucket.jobs.enqueues is not None:
+            bucket.jobs.plans.append(DeadlinePlan(definitions, bucket.jobs.enqueues))
             self.timers = TimerRunner(
                 bucket,
                 definitions,
-                bucket.enqueues,
+                bucket.jobs.enqueues,
                 pause=lambda attempts: pause(BACKOFF, attempts),
                 told=lambda outcome, job: told(TIMER, outcome, job),
             )
@@ -89,7 +89,7 @@ class Workshop:
             chores.append(Chore("expire states", settings.worker_poll, sweep.run))
         return Desk(
             backend,
-            self.bucket.keeping(),
+            self.bucket.jobs.keeping(),
             self.bucket.clock,
             runners={EFFECT: self.effects, TIMER: timers},
             chores=chores,
@@ -107,7 +107,7 @@ class Workshop:
         :raises ConfigurationError: when the backend keeps none.
         """
         bucket = self.bucket
-        return Outbox(bucket.name, bucket.backend, bucket.keeping(), bucket.clock, bucket.wake)
+        return Outbox(bucket.name, bucket.backend, bucket.jobs.keeping(), bucket.clock, bucket.jobs.wake)
 
     def make_worker(self, context: Context | None = None, threads: int | None = None) -> Worker:
         """Return a worker for this app's effects and timers, which does nothing before it is run.
@@ -116,7 +116,7 @@ class Workshop:
         :param threads: how many; ``STATEMANAGER_WORKER_THREADS`` by default.
         :raises ConfigurationError: when the backend keeps no effects and timers.
         """
-        self.bucket.keeping()
+        self.bucket.jobs.keeping()
         assert self.desk is not None, "the backend keeps jobs"
         # In-memory SQLite is one connection: what one job rolls back would be another's.
         one = isinstance(self.bucket.backend, JoinsTransaction) and not self.bucket.backend.shareable

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import MetaData
 from sqlalchemy.orm import Session
 
@@ -660,6 +660,11 @@ class Shelf:
     def put(self, record: Record) -> None:
         self.asked.append(f"put {record.key.name} {record.version}")
         self.kept[record.key] = Entry.of(record)
+
+    def doubt(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            self.asked.append(f"doubt {key.name}")
+            self.kept.pop(key, None)
 
     def check(self) -> bool:
         return True

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 from marshmallow import INCLUDE, Schema, fields
+from msgspec.structs import replace
 
 from flask_statemanager import (
     BulkInterrupted,

@@ -6,13 +6,13 @@ import logging
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from flask_caching import Cache
+from msgspec.structs import replace
 from redis import Redis
 from redis.sentinel import Sentinel
 

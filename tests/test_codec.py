@@ -6,7 +6,7 @@ import enum
 import json
 import math
 from collections import OrderedDict
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flask_statemanager.core import codec
+from flask_statemanager.core.clock import iso
 from flask_statemanager.core.codec import (
     MAX_DEPTH,
     MAX_NAME,
@@ -159,6 +161,37 @@ def test_shared_lists_that_unfold_without_end_are_refused_in_bounded_work() -> N
     with pytest.raises(LimitExceeded) as refused:
         clean(value, "data", LIMIT)
     assert refused.value.value <= LIMIT + 10
+
+
+def test_a_list_that_stands_in_many_places_is_refused_in_bounded_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked, shallow = list[int](), codec._shallow
+
+    def counted(values: Any, level: int, room: int) -> int:
+        looked.append(min(len(values), room))
+        return shallow(values, level, room)
+
+    monkeypatch.setattr(codec, "_shallow", counted)
+    with pytest.raises(LimitExceeded):
+        clean({"a": [["x"] * 1000] * 1000}, "data", LIMIT)
+    assert sum(looked) <= 2 * LIMIT
+
+
+@pytest.mark.parametrize("where", [{}, {"long": "x" * 5000}, {"escaped": '"' * 2000}])
+def test_a_name_that_is_too_long_is_found_in_whatever_it_stands(where: dict[str, Any]) -> None:
+    fits = {**where, "n" * MAX_NAME: {"é" * MAX_NAME: 1}}
+    assert clean(fits, "data", LIMIT * 10) == fits
+    for name in ("n" * (MAX_NAME + 1), "é" * (MAX_NAME + 1)):
+        with pytest.raises(LimitExceeded, match="member name"):
+            clean({**where, "a": {name: 1}}, "data", LIMIT * 10)
+
+
+class Frozen(datetime):
+    """A class of its own, as test tools that stop the time have it."""
+
+
+def test_a_moment_of_a_class_of_its_own_is_written_like_any() -> None:
+    moment = Frozen(2026, 1, 31, 12, tzinfo=timezone.utc)
+    assert iso(moment) == iso(datetime(2026, 1, 31, 12, tzinfo=timezone.utc)) == "2026-01-31T12:00:00.000000Z"
 
 
 @pytest.mark.parametrize(

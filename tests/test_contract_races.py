@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import MetaData
 
 from flask_statemanager.backends.sql.backend import SqlBackend

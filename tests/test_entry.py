@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timezone
 
 import pytest
+from msgspec.structs import replace
 
 from flask_statemanager.core.codec import clean
 from flask_statemanager.core.entry import Entry, decode_record, encode_record

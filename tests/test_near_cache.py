@@ -7,11 +7,11 @@ import threading
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from redis import Redis
 
 from flask_statemanager.cache.keys import SLOTS
@@ -291,6 +291,47 @@ def test_a_listener_that_was_cut_off_comes_back_and_begins_empty(tmp_path: Path,
         until(lambda: near._marks is not before, "everything is forgotten")
         warm(world)
         assert redis_proxy.connections > connections
+
+
+def test_a_look_that_began_before_the_listener_was_back_is_not_kept(
+    tmp_path: Path, redis_url: str, redis_proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What changed while nobody listened was not heard of."""
+    uri = f"sqlite:///{tmp_path / 'w.db'}"
+    with (
+        opened(build("sqlite", uri, **config(redis_proxy.url()))) as reader,
+        opened(build("sqlite", uri, **config(redis_url))) as writer,
+    ):
+        writer.states.register_state("u1", "user")
+        warm(reader)
+        cache = reader.runtime.cache
+        look, marks = cache._shared.look, cache._near._marks
+        client = Redis.from_url(redis_url)
+
+        def slow(path: str) -> Any:
+            found = look(path)
+            with writer.app.app_context():
+                writer.states.update_state("u1")
+            gate.set()
+            until(lambda: cache._near.serving, "the listener is back")
+            return found
+
+        gate = threading.Event()
+        listen = cache._listener._listen
+
+        def held(*call: Any) -> None:
+            assert gate.wait(60)
+            listen(*call)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(cache._listener, "_listen", held)
+            client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+            until(lambda: cache._near._marks is not marks and not cache._near.serving, "the listener is away")
+            patch.setattr(cache._shared, "look", slow)
+            assert read(reader) == 1, "it was asked before the write"
+        client.close()
+        assert cache.at_hand("state:u1") is None
+        assert read(reader) == 2
 
 
 def test_what_is_not_heard_is_not_served_for_longer_than_the_lease(

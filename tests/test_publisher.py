@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from flask_statemanager.core.publisher import MAX_CASCADE, Publisher
 from flask_statemanager.core.record import Change

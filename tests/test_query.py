@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import math
-from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from flask_statemanager.core.matching import matches
 from flask_statemanager.core.query import (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,10 +12,21 @@ from typing import Any
 
 import pytest
 
-from flask_statemanager import Guard, Machine, StateConflict, StateExists, StateValidationError, Transition
+from flask_statemanager import (
+    Guard,
+    Machine,
+    StateConflict,
+    StateExists,
+    StateValidationError,
+    StorageUnavailable,
+    Transition,
+)
+from flask_statemanager.backends.sql.connection import Loan
 from flask_statemanager.core.contention import COOLING, MOST, Contention
 from flask_statemanager.core.record import Key
-from tests.worlds import World, build, entered
+from flask_statemanager.signals import state_changed
+from tests.processes.child import until
+from tests.worlds import World, build, cached_by, entered, uri_for
 
 PATIENCE = 30
 
@@ -208,6 +221,182 @@ def test_a_state_that_exists_is_said_to_exist_whatever_else_is_wrong(sql_world: 
     states.register_validator("user", lambda state: False)
     with pytest.raises(StateExists):
         states.register_state("u1", "user", {"n": 2})
+
+
+@pytest.mark.parametrize("how", ["what tells it", "everything"])
+def test_a_hook_that_catches_all_it_can_is_asked_again_in_a_transaction(postgres_world: World, how: str) -> None:
+    states = postgres_world.states
+    states.register_state("plan", "user", {"limit": 5})
+    states.register_state("u1", "user", {"n": 1})
+
+    def within_limit(state: Any) -> bool:
+        try:
+            return bool(state.data.get("n", 0) <= states.get_state("plan").data["limit"])
+        except BaseException:  # noqa: BLE001 - what must not be done
+            if how == "everything":
+                return True
+            raise RuntimeError("The plan cannot be read.") from None
+
+    states.register_validator("user", within_limit)
+    with pytest.raises(StateValidationError):
+        states.update_state("u1", {"n": 6})
+    assert states.update_state("u1", {"n": 4}).data == {"n": 4}
+
+
+def test_what_a_guard_writes_is_announced_before_the_write_that_asks_it(sql_world: World) -> None:
+    states, told = sql_world.states, list[tuple[str, int]]()
+
+    def writes(_present: Any, _planned: Any) -> bool:
+        states.register_state("note", "user", if_exists="ignore")
+        return True
+
+    ways = [Transition("go", "here", "there", guards=Guard(writes)), Transition("back", "there", "here")]
+    states.define("thing", Machine(initial="here", transitions=ways))
+    states.register_state("t1", "thing")
+
+    def hear(_sender: Any, change: Any) -> None:
+        told.append((change.key.name, change.version))
+        if change.key.name == "note":
+            states.update_state("t1", transition="back")
+
+    with state_changed.connected_to(hear):
+        states.update_state("t1", transition="go")
+    assert told == [("note", 1), ("t1", 2), ("t1", 3)]
+
+
+def test_what_expires_while_a_write_waits_for_others_has_expired(
+    sql_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The moment of a write is the one at which it has the state in its hands."""
+    world, backend = sql_world, sql_world.runtime.backend
+    world.states.register_state("u1", "user", ttl=60)
+    read = backend.read
+
+    def waits(*call: Any, **options: Any) -> Any:
+        world.clock.advance(61)
+        return read(*call, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backend, "read", waits)
+        world.states.update_state("u1", transition="delete")
+    assert [entry.transition_type for entry in world.states.get_state_history("u1")] == ["create", "expire", "delete"]
+
+
+class Interrupted(Exception):
+    """What a signal handler raises, as a task queue's soft time limit does."""
+
+
+def test_a_write_that_is_interrupted_while_it_waits_does_not_happen_later(postgres_world: World) -> None:
+    world = postgres_world
+    engine = world.runtime.backend.engine
+    world.states.register_state("u1", "user", {"n": 0})
+
+    def interrupt() -> None:
+        asked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        with engine.connect() as watching:
+            until(lambda: watching.exec_driver_sql(asked).scalar_one() == 1, "the write waits")
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    def handler(*_what: Any) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    interrupter = threading.Thread(target=interrupt)
+    try:
+        with engine.connect() as rival:
+            rival.exec_driver_sql("SELECT * FROM statemanager_state WHERE name = 'u1' FOR UPDATE")
+            interrupter.start()
+            with pytest.raises(Interrupted):
+                world.states.update_state("u1", {"n": 1})
+            rival.rollback()
+    finally:
+        interrupter.join(PATIENCE)
+        signal.signal(signal.SIGUSR1, before)
+    with engine.connect() as watching:
+        asked = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND datname = current_database()"
+        until(lambda: watching.exec_driver_sql(asked).scalar_one() == 1, "nothing but this question is at work")
+    assert world.states.get_state("u1").data == {"n": 0}
+    assert world.states.update_state("u1", {"n": 2}).version == 2
+
+
+@pytest.fixture
+def cached_world(request: pytest.FixtureRequest, tmp_path: Path, redis_url: str) -> Iterator[World]:
+    yield from entered(build(request.param, uri_for(request.param, tmp_path, request), **cached_by(redis_url)))
+
+
+@pytest.mark.parametrize("cached_world", ["sqlite", "postgresql"], indirect=True)
+@pytest.mark.parametrize("once", [None, "k1"])
+def test_after_a_write_of_which_nobody_knows_the_cache_is_not_believed(
+    cached_world: World, once: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = cached_world.states
+    states.register_state("u1", "user", {"n": 0})
+    assert states.get_state("u1").data == {"n": 0}
+    leave = Loan.__exit__
+
+    def lost(loan: Any, *raised: Any) -> None:
+        loan._unit.acts.clear()
+        leave(loan, *raised)
+        if raised[0] is None:
+            raise StorageUnavailable("The answer is lost.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Loan, "__exit__", lost)
+        with pytest.raises(StorageUnavailable):
+            states.update_state("u1", {"n": 1}, idempotency_key=once)
+    assert states.get_state("u1").data == {"n": 1}
+
+
+@pytest.mark.parametrize("cached_world", ["sqlite", "postgresql"], indirect=True)
+def test_the_cache_knows_a_change_before_a_worker_is_woken_for_it(
+    cached_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states, seen = cached_world.states, list[Any]()
+    states.register_callback("user", lambda *call: None, durable=True, name="mail")
+    states.register_state("u1", "user", {"n": 0})
+    jobs = cached_world.runtime.bucket.jobs
+    monkeypatch.setattr(jobs, "wake", lambda: seen.append(states.get_state("u1").data))
+    states.update_state("u1", {"n": 1})
+    assert seen == [{"n": 1}]
+
+
+@pytest.mark.parametrize("happening", ["restore", "end", "begin"])
+def test_a_connection_in_an_unknown_mode_is_not_given_back(
+    postgres_world: World, happening: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is raised there: the application's next transaction would commit each of its statements."""
+    world = postgres_world
+    world.states.register_state("u1", "user", {})
+    dialect = world.runtime.backend._dialect
+    act = getattr(dialect, happening)
+
+    def fails(connection: Any, *rest: Any, **options: Any) -> Any:
+        act(connection, *rest, **options)
+        connection.autocommit = True
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dialect, happening, fails)
+        with pytest.raises(KeyboardInterrupt):
+            world.states.update_state("u1", {"n": 1})
+    with world.runtime.backend.engine.connect() as connection:
+        assert not connection.connection.driver_connection.autocommit
+
+
+def test_what_is_committed_is_not_reported_as_failed_for_a_connection_that_cannot_be_used_again(
+    postgres_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = postgres_world
+    world.states.register_state("u1", "user", {})
+    dialect = world.runtime.backend._dialect
+
+    def fails(*_call: Any) -> None:
+        raise dialect.errors("It is gone.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dialect, "restore", fails)
+        assert world.states.update_state("u1", {"n": 1}).version == 2
+    assert world.states.get_state("u1").data == {"n": 1}
 
 
 # -- what is fought over -----------------------------------------------------------------------------------------------

@@ -119,3 +119,12 @@ def test_searches_are_not_prepared_by_psycopg(postgres_world: World) -> None:
         cursor = unit.connection.cursor()
         cursor.execute("SELECT statement FROM pg_prepared_statements")
         assert [row for row in cursor.fetchall() if "jsonb" in row[0].lower() or "#>" in row[0]] == []
+
+
+def test_what_is_drawn_is_named_where_rows_come_from(postgres_world: World) -> None:
+    """SQLAlchemy before 2.0.25 leaves a table out that occurs only in what is set."""
+    statements = postgres_world.runtime.backend._statements
+    for statement in (statements.put_next, statements.put_believed):
+        update = statement.sql.partition("UPDATE")[2].partition("RETURNING")[0]
+        assert "drawn" in update.partition("FROM")[2].partition("WHERE")[0]
+        assert "drawn.revision" in update.partition("WHERE")[2]

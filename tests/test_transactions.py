@@ -301,7 +301,7 @@ def mailing(world: World) -> list[int]:
     """Give users a durable effect, and return a list that grows with every wake-up of the workers."""
     woken: list[int] = []
     world.states.register_callback("user", lambda *call: None, durable=True, name="mail")
-    world.runtime.bucket.wake = lambda: woken.append(len(woken))
+    world.runtime.bucket.jobs.wake = lambda: woken.append(len(woken))
     return woken
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import ClassVar
+
+from msgspec.structs import replace
 
 from ..core.codec import isolated
 from ..core.jobs import DEAD, EFFECT, PENDING

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..core.codec import copied
 from ..core.enqueues import Enqueues
@@ -191,8 +193,7 @@ class MemoryOutbox(Enqueues):
                 self._slots[job.slot] = id_
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
+class _Request(Struct, frozen=True):
     """What is kept of a request; the outcome is None until it is remembered."""
 
     fingerprint: str

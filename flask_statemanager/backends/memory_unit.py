@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.ports import Act, Unit
 
 
-@dataclass
 class MemoryUnit(Unit):
     """Remembers how to undo and what to announce.
 
@@ -18,8 +16,9 @@ class MemoryUnit(Unit):
     :param acts: what to do after the commit.
     """
 
-    undo: list[Callable[[], Any]] = field(default_factory=list)
-    acts: list[Act] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.undo: list[Callable[[], Any]] = []
+        self.acts: list[Act] = []
 
     def after_commit(self, act: Act) -> None:
         """Remember what to do after the commit.

@@ -90,6 +90,8 @@ class Listener:
         prefix = self._keys.prefix
         _said(connection, "CLIENT", "TRACKING", "ON", "REDIRECT", number, "BCAST", "PREFIX", prefix, "NOLOOP")
         _said(connection, "SUBSCRIBE", CHANNEL)
+        # What was looked at before this moment may have changed without a word.
+        self._near.clear()
         while not self._closed.is_set():
             asked_at = time.monotonic()
             connection.send_command("PING")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count as numbers
 from typing import TypeVar
 
@@ -207,6 +207,13 @@ class RedisReadCache:
         elif self._near is not None:
             self._near.drop(path)
 
+    def doubt(self, keys: Iterable[Key]) -> None:
+        """Believe nothing that is kept of records of which nobody knows whether they were just written.
+
+        :param keys: which records.
+        """
+        self._miss({slot_of(str(key)) for key in keys})
+
     # -- what is believed ------------------------------------------------------------------------------------------
 
     def _believed(self) -> bool:
@@ -228,7 +235,7 @@ class RedisReadCache:
         self._server, self._settled = server, doubts
         return True
 
-    def _miss(self, slots: Sequence[int] | range) -> None:
+    def _miss(self, slots: Iterable[int]) -> None:
         with self._locks.get():
             self._missed |= {slot: next(self._numbers) for slot in slots}
         if self._near is not None:

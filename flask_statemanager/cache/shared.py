@@ -10,11 +10,11 @@ import hashlib
 import secrets
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 from zlib import crc32
 
+from msgspec import Struct
 from redis.exceptions import NoScriptError, ResponseError
 
 from ..core.entry import Entry
@@ -30,8 +30,7 @@ ANY = b"*"
 _NO_GENERATION = b"-"
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """What lies under a key.
 
     :param entry: the entry, or None where there is none that counts.

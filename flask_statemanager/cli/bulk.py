@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import click
+from msgspec import Struct
 
 from ..errors import StateValidationError
 from ..globals import current_runtime
@@ -22,8 +22,7 @@ SHOWN = 20
 _REFUSED = (Column("REFUSED"),)
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """Which states are meant.
 
     :param filters: conditions on their data and metadata.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import click
 from flask.cli import with_appcontext
+from msgspec.structs import asdict
 
 from ..backends.sql import indexes
 from ..backends.sql.backend import SqlBackend

@@ -7,11 +7,11 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import compress
 from typing import Any
 
 import click
+from msgspec import Struct
 
 GAP = "  "
 ELLIPSIS = "…"
@@ -19,8 +19,7 @@ NARROWEST = 6
 """The columns of the terminal that a shortened column keeps at least."""
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(Struct, frozen=True):
     """A column of a table.
 
     :param title: its heading.

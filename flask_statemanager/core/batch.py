@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from operator import attrgetter
 from typing import Any, NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..errors import ConfigurationError, IdempotencyKeyReused, StateConflict, StateManagerError, StorageError
 from .bucket import Bucket
@@ -53,8 +55,7 @@ Answers = dict[str, Answer]
 """What came of each row of a batch, by name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """What a repeatable call is remembered by, in the transaction of its first change.
 
     A call that has changed nothing so far leaves its key free, as a refused write of one record does.
@@ -67,8 +68,7 @@ class Claim:
     outcome: str
 
 
-@dataclass(frozen=True, slots=True)
-class Shortcut:
+class Shortcut(Struct, frozen=True):
     """How records can be moved without looking at them, where nothing but the store has a say.
 
     :param ways: the ways that no code has a say in.
@@ -148,7 +148,7 @@ class Batch:
                 self.bucket.remembering().remember(unit, claim.request, claim.outcome)
             return answers
 
-        return self.bucket.within(perform, session, undone=True)
+        return self.bucket.within(perform, session, undone=True, names=lambda: [row.name for row in rows])
 
     def _perform(self, unit: Any, rows: Sequence[Row], origin: Origin, shortcut: Shortcut | None) -> Answers:
         now = self.bucket.clock.now()
@@ -280,7 +280,7 @@ class Batch:
     def _tell(self, unit: Any, changes: Sequence[Change]) -> None:
         """Store the jobs that changes leave behind, and announce the changes after the commit."""
         bucket = self.bucket
-        bucket.enqueue(unit, [job for change in changes for job in bucket.planned(unit, change)])
+        bucket.jobs.plan(unit, changes)
 
         def announce() -> Callable[[], None]:
             for change in changes:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from ..errors import ConfigurationError, StateConflict
+from msgspec.structs import replace
+
+from ..errors import ConfigurationError, StateConflict, StorageError
 from .clock import Clock
 from .contention import Contention
-from .enqueues import Enqueues
 from .idempotency import Request
-from .jobs import Job
+from .job_planning import JobPlanning
 from .ports import UNSEEN, Backend, ReadCache, Seen
 from .powers import Idempotent
 from .publisher import Publisher
@@ -23,8 +23,8 @@ from .record import Change, Expectation, Key, Origin, Record
 from .repeat import repeated
 from .retry import retried
 from .scope import TransactionNeeded, entered, unit_around
-from .short_write import Rest, ShortWrite
-from .step import Check, Decide, Lookup, Plan, Policy, check_size, compare, expiry_of, numbered
+from .short_write import ShortWrite
+from .step import Check, Decide, Lookup, Policy, check_size, compare, expiry_of, numbered
 
 Result = TypeVar("Result")
 
@@ -38,13 +38,11 @@ class Bucket(Reader):
     :param publisher: tells of committed changes.
     :param clock: the time.
     :param cache: a shared read cache, or None.
+    :ivar jobs: what its changes leave behind to be done.
     :ivar checks: look at each change inside the transaction, in this order.
     :ivar hooked: tells whether one of them may write.
     :ivar listened: tells whether a change can leave jobs behind, or anybody wants to hear of it after its commit.
     :ivar tally: counts changes that nobody is told of one by one: their event, and how many.
-    :ivar plans: say which jobs a change leaves behind, stored in its transaction.
-    :ivar wake: called after the commit of jobs, once for all of a transaction.
-    :ivar enqueues: the backend, as one that keeps jobs; None where it cannot.
     :ivar idempotent: the backend, as one that remembers outcomes; None where it cannot.
     """
 
@@ -59,6 +57,7 @@ class Bucket(Reader):
         cache: ReadCache | None = None,
     ) -> None:
         super().__init__(name, policy, backend, clock=clock, cache=cache)
+        self.jobs = JobPlanning(backend)
         self.publisher = publisher
         self._contention = Contention()
         self._touching: set[str] = set()
@@ -66,9 +65,6 @@ class Bucket(Reader):
         self.hooked: Callable[[], bool] = lambda: False
         self.listened: Callable[[], bool] = lambda: True
         self.tally: Callable[[str, int], None] = lambda _event, _number: None
-        self.plans: list[Plan] = []
-        self.wake: Callable[[], None] = lambda: None
-        self.enqueues = backend if isinstance(backend, Enqueues) else None
         self.idempotent = backend if isinstance(backend, Idempotent) else None
 
     # -- writing ---------------------------------------------------------------------------------------------------
@@ -115,7 +111,7 @@ class Bucket(Reader):
                 act = partial(self.perform, unit, key, decide, expect, origin)
                 return act() if once is None else repeated(self.remembering(), unit, once, self.clock.now(), act)
 
-        return self.within(perform, session, undone=once is not None)
+        return self.within(perform, session, undone=once is not None, names=lambda: [name])
 
     def _alone(self, key: Key, session: Any) -> bool:
         """Tell whether a write has its transaction to itself, so that the storage may take its shortest way."""
@@ -124,34 +120,54 @@ class Bucket(Reader):
 
     def _alter(self, key: Key, decide: Decide, expect: Expectation, origin: Origin, seen: Seen) -> Record | None:
         now = self.clock.now()
+
+        def decided(stored: Record | None) -> list[Change]:
+            # Behind what was waited for: what expired meanwhile has expired.
+            nonlocal now
+            now = self.clock.now()
+            return self.decided(key, stored, decide, expect=expect, origin=origin, now=now)
+
         short = ShortWrite(
             self.backend,
             key,
-            lambda stored: self.decided(key, stored, decide, expect=expect, origin=origin, now=now),
-            self._rest,
+            decided,
+            lambda changes: self._planned if self.jobs.concern(changes) else None,
             contention=self._contention,
             touching=self._touching,
+            told=self.publisher.line_up,
         )
-        done = short.run(seen)
-        for change in done:
-            self.publisher.line_up(change)
-        if done:
-            self.publisher.deliver()
+        try:
+            done = short.run(seen)
+        except StateConflict:
+            raise
+        except BaseException:
+            if short.handed:
+                self.doubt([key.name])
+            raise
         found = done[-1].after if done else short.stored
         return found if found is None or (done and found.deleted) else self.present(found, now)
 
-    def _rest(self, changes: Sequence[Change]) -> Rest | None:
-        """Return what stores the jobs that changes leave behind; None where there are none."""
-        if not any(plan.concerns(change) for plan in self.plans for change in changes):
-            return None
+    def _planned(self, unit: Any, done: Sequence[Change]) -> None:
+        # One by one, as they are of one record: what the second takes away may be what the first leaves behind.
+        for change in done:
+            self.jobs.plan(unit, [change])
 
-        def enqueue(unit: Any, done: Sequence[Change]) -> None:
-            for change in done:
-                self.enqueue(unit, self.planned(unit, change))
+    def doubt(self, names: Iterable[str]) -> None:
+        """Have the cache believed no more where nobody knows whether something was written.
 
-        return enqueue
+        :param names: of the records.
+        """
+        if self.cache is not None:
+            self.cache.doubt(Key(self.name, name) for name in names)
 
-    def within(self, work: Callable[[Any], Result], session: Any = None, *, undone: bool = False) -> Result:
+    def within(
+        self,
+        work: Callable[[Any], Result],
+        session: Any = None,
+        *,
+        undone: bool = False,
+        names: Callable[[], Iterable[str]] = tuple,
+    ) -> Result:
         """Do a piece of work in a session's transaction, the surrounding one, or one of its own.
 
         In one of its own it is tried again when it loses a race. In another's, what hooks have written goes with the
@@ -160,6 +176,7 @@ class Bucket(Reader):
         :param work: called with the unit.
         :param session: the application's session, or None.
         :param undone: undo what the work has written when it raises, also where no hook writes.
+        :param names: tells which records it is about.
         :raises StateConflict: when racers won every attempt.
         :raises StateManagerError: whatever the work refuses with.
         :raises StorageError: when the storage fails.
@@ -173,7 +190,12 @@ class Bucket(Reader):
             with self.backend.writing() as unit:
                 return work(unit)
 
-        return retried(own)
+        try:
+            return retried(own)
+        except StorageError:
+            # The answer to a COMMIT may be what was lost.
+            self.doubt(names())
+            raise
 
     def expire(self, name: str, origin: Origin) -> bool:
         """Write down that a record has expired, if it has and nobody has done so yet.
@@ -195,19 +217,7 @@ class Bucket(Reader):
                     self._applied(unit, [expiry])
                 return expiry is not None
 
-        return self.within(perform)
-
-    def keeping(self) -> Enqueues:
-        """Return the backend as one that keeps jobs.
-
-        :raises ConfigurationError: when it cannot.
-        """
-        if self.enqueues is None:
-            raise ConfigurationError(
-                f"The {self.backend.title} backend keeps no durable effects and timers: use another "
-                "STATEMANAGER_BACKEND, or callbacks without durable=True."
-            )
-        return self.enqueues
+        return self.within(perform, names=lambda: [name])
 
     def remembering(self) -> Idempotent:
         """Return the backend as one that remembers outcomes.
@@ -304,27 +314,5 @@ class Bucket(Reader):
             raise StateConflict(change.key, None, lost.actual) from lost
         done = change.drawn(revision)
         unit.after_commit(lambda: self.publisher.line_up(done))
-        self.enqueue(unit, self.planned(unit, done))
+        self.jobs.plan(unit, [done])
         return done
-
-    def planned(self, unit: Any, change: Change) -> list[Job]:
-        """Return the jobs that a change leaves behind.
-
-        :param unit: the unit in which it was written.
-        :param change: the change, stored already.
-        """
-        return [job for plan in self.plans for job in plan(unit, change)]
-
-    def enqueue(self, unit: Any, jobs: Sequence[Job]) -> None:
-        """Store jobs, and wake the workers after the commit.
-
-        :param unit: an open writing unit.
-        :param jobs: the jobs.
-        :raises ConfigurationError: when the backend cannot keep jobs.
-        :raises StorageError: when the storage fails.
-        """
-        if not jobs:
-            return
-        self.keeping().enqueue(unit, jobs)
-        # One and the same object for all of a transaction, so that it is called once.
-        unit.after_commit(lambda: self.wake)

@@ -72,7 +72,10 @@ def iso(value: datetime) -> str:
     :returns: for example ``2026-01-31T12:00:00.000000Z``.
     """
     moment = value if value.tzinfo is timezone.utc else value.astimezone(timezone.utc)
-    text = orjson.dumps(moment, option=orjson.OPT_UTC_Z)[1:-1].decode()
+    try:
+        text = orjson.dumps(moment, option=orjson.OPT_UTC_Z)[1:-1].decode()
+    except TypeError:  # one of a class of its own, as time-freezing test tools make them
+        return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
     # A whole second is written without a fraction.
     return text if len(text) == _LENGTH else f"{text[:-1]}.000000Z"
 

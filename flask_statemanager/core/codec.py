@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection
 from math import isfinite
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..errors import LimitExceeded, StateValidationError, shown
 from .record import JSON, Change, JSONObject, Record
@@ -29,8 +30,7 @@ _WHOLE_FLOAT = 1e16
 _MANY_DIGITS = re.compile("[0-9]" * 19)
 
 
-@dataclass(slots=True)
-class _Cleaner:
+class _Cleaner(Struct):
     """Walks one value, copies it, and stops as soon as it cannot be stored."""
 
     limit: int
@@ -138,48 +138,57 @@ def clean(value: JSON, path: str, limit: int) -> JSON:
     :raises StateValidationError: when something in it is not JSON, with the dotted path of it.
     :raises LimitExceeded: when it is too large.
     """
-    plain = _plain_text(value)
+    plain = _plain_text(value, limit)
     if plain is not None and len(plain) <= limit:
         return orjson.loads(plain)
     return _Cleaner(limit).value(value, path, 0)
 
 
 _SCALARS = frozenset((str, int, bool, type(None)))
+_CLEAN = _SCALARS | {float, dict, list}
+_UNFIT = {object}
 _SHALLOW = 3
 """Levels that are looked through at once; a few shared lists in each cannot unfold to much."""
 
 
-def _plain_text(value: JSON) -> bytes | None:
+def _plain_text(value: JSON, limit: int) -> bytes | None:
     """Return the JSON text of a value that is quickly seen to be clean; None where it has to be looked at closely."""
-    if type(value) is not dict or not _shallow(value.values(), 1):
+    if type(value) is not dict or _shallow(value.values(), 1, limit) < 0:
         return None
     try:
         # What has more than 53 bits is looked at closely.
         text = orjson.dumps(value, option=orjson.OPT_STRICT_INTEGER)
     except TypeError:
         return None
-    short = len(text) <= MAX_NAME or (b"\\" not in text and not _LONG.search(text))
+    # In a text between two quotation marks a name could hide that is too long, if it has no escapes.
+    short = len(text) <= MAX_NAME or (b"\\" not in text and max(map(len, text.split(b'"'))) <= MAX_NAME)
     return text if short and b"\\u0000" not in text else None
 
 
-_LONG = re.compile(rb'[^"]{%d}' % (MAX_NAME + 1))
-"""Text without a quotation mark in which a name that is too long could hide, unless it has escapes."""
+def _shallow(values: Collection[JSON], level: int, room: int) -> int:
+    """Return how much room is left by values that are seen to be clean; a negative number where they are not.
 
-
-_LOOKED_AT = frozenset((float, dict, list))
-
-
-def _shallow(values: Iterable[JSON], level: int) -> bool:
-    kinds = set(map(type, values))
+    Every value takes its room, as one list may stand in many places.
+    """
+    room -= len(values)
+    kinds = set(map(type, values)) if room >= 0 else _UNFIT
     if kinds <= _SCALARS:
-        return True
-    return kinds <= _SCALARS | _LOOKED_AT and all(_fine(value, level) for value in values if type(value) in _LOOKED_AT)
+        return room
+    for value in values if kinds <= _CLEAN else ():
+        room = _taken(value, level, room)
+        if room < 0:
+            break
+    return room if kinds <= _CLEAN else -1
 
 
-def _fine(value: JSON, level: int) -> bool:
-    if type(value) is float:  # a number, finite, and nothing to be settled
-        return -_WHOLE_FLOAT < value < _WHOLE_FLOAT
-    return level < _SHALLOW and _shallow(value.values() if type(value) is dict else value, level + 1)
+def _taken(value: JSON, level: int, room: int) -> int:
+    """Return how much room a value leaves."""
+    kind = type(value)
+    if kind is float:  # a number, finite, and nothing to be settled
+        return room if -_WHOLE_FLOAT < value < _WHOLE_FLOAT else -1
+    if kind is dict or kind is list:
+        return _shallow(value.values() if kind is dict else value, level + 1, room) if level < _SHALLOW else -1
+    return room
 
 
 def encode(value: JSON) -> str:
@@ -274,4 +283,4 @@ def isolated(record: Record) -> Record:
     :param record: any record.
     :returns: an equal record that shares no dict with it.
     """
-    return record.holding(copied(record.data), copied(record.metadata))
+    return replace(record, data=copied(record.data), metadata=copied(record.metadata))

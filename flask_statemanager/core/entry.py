@@ -5,9 +5,8 @@ The line holds what a State does not show. Reading a state back is one call of t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import orjson
+from msgspec import Struct
 
 from .clock import from_iso, iso
 from .record import JSON, JSONObject, Key, Record
@@ -15,8 +14,7 @@ from .record import JSON, JSONObject, Key, Record
 _NONE = b"-"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """A record whose JSON has not been read yet.
 
     :param version: its version.

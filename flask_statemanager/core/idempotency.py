@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+
+from msgspec import Struct
 
 from ..errors import shown
 from .clock import iso
@@ -19,8 +20,7 @@ from .record import Revision
 _SIMPLE = (str, type(None))
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """What a caller wants done once. Actor, verb and key are the scope: nobody is answered with another's state.
 
     :param actor: who asks.
@@ -37,8 +37,7 @@ class Request:
     ttl: timedelta
 
 
-@dataclass(frozen=True, slots=True)
-class Remembered:
+class Remembered(Struct, frozen=True):
     """What is kept of an earlier request in the same scope.
 
     :param fingerprint: of that request.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from .record import JSONObject, Key
 
@@ -22,8 +24,7 @@ FINISHED = (DONE, SKIPPED, CANCELLED)
 """Statuses that a job is forgotten in after a while; a dead letter stays until somebody decides."""
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Struct, frozen=True):
     """One piece of work.
 
     :param kind: :data:`EFFECT` or :data:`TIMER`.
@@ -91,8 +92,7 @@ class Job:
         return replace(self, status=PENDING, worker=None, due_at=due_at, error=error, trace=trace, finished_at=None)
 
 
-@dataclass(frozen=True, slots=True)
-class JobQuery:
+class JobQuery(Struct, frozen=True):
     """A listing of jobs by id. None means: whatever it is.
 
     :param kind: only this kind.
@@ -117,8 +117,7 @@ class JobQuery:
     limit: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class JobCounts:
+class JobCounts(Struct, frozen=True):
     """How the jobs of a store stand.
 
     :param pending: those that wait or are being worked on.

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from .query import Filter
 from .record import Origin
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(Struct, frozen=True):
     """How the records of one type get away from one status.
 
     :param type: only records of this type.
@@ -31,8 +31,7 @@ class Way:
     deleting: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(Struct, frozen=True):
     """One transition of many records, in which nothing but the status changes.
 
     It takes the live records among ``names`` that one of the ways fits. Others are left alone.
@@ -53,8 +52,7 @@ class Move:
     now: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(Struct, frozen=True):
     """One record that a :class:`Move` has moved.
 
     :param name: the record's name.

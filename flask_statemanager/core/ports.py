@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
 from typing import Any, ClassVar, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..errors import StateConflict
 from .entry import Entry
@@ -17,17 +20,18 @@ Act = Callable[[], Callable[[], None] | None]
 """Something to do after the commit; what it returns is done once, behind all other acts of that commit."""
 
 
-@dataclass(frozen=True, slots=True)
-class Alteration:
+class Alteration(Struct, frozen=True):
     """What shall become of a record.
 
     :param changes: one change after the other, whose revisions are not drawn yet.
     :param rest: what else is to be written in the same transaction, given the unit and the changes with their
         revisions; None for nothing.
+    :param told: called with each of these changes after the commit, as an :data:`Act` is; None for nobody.
     """
 
     changes: Sequence[Change]
     rest: Callable[[Any, list[Change]], None] | None = None
+    told: Callable[[Change], Callable[[], None] | None] | None = None
 
 
 Work = Callable[[Any, Record | None], Alteration | None]
@@ -172,6 +176,9 @@ class Backend(ABC):
         for change in found.changes:
             following = replace(change, before=done[-1].after) if done else change
             done.append(following.drawn(self.apply(unit, following)))
+        if found.told is not None:
+            for change in done:
+                unit.after_commit(partial(found.told, change))
         if found.rest is not None:
             found.rest(unit, done)
         return done
@@ -229,6 +236,13 @@ class ReadCache(Protocol):
         """Keep what was just written, unless a newer version of it is there, and remember where that fails.
 
         :param record: a committed record or tombstone.
+        """
+        ...  # pragma: no cover - a protocol has no body
+
+    def doubt(self, keys: Iterable[Key]) -> None:
+        """Believe nothing that is kept of records of which nobody knows whether they were just written.
+
+        :param keys: which records.
         """
         ...  # pragma: no cover - a protocol has no body
 

@@ -6,10 +6,11 @@ import base64
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from math import isfinite
 from typing import Any
+
+from msgspec import Struct, field
 
 from ..errors import LimitExceeded, StateValidationError, shown
 from .clock import from_iso, iso
@@ -36,8 +37,7 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 _UNADDRESSABLE = frozenset('"\\') | frozenset(map(chr, range(32)))
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(Struct, frozen=True):
     """One condition on one path.
 
     :param root: ``data`` or ``metadata``.
@@ -52,8 +52,7 @@ class Filter:
     value: JSON
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Struct, frozen=True):
     """How the found records are sorted; the name breaks ties, so that a cursor is unambiguous.
 
     :param by: one of :data:`ORDERS`.
@@ -72,8 +71,7 @@ class Order:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class Lapse:
+class Lapse(Struct, frozen=True):
     """A rule for records past their ``expires_at``: those of this type in ``source`` count as being in ``target``."""
 
     type: str
@@ -81,8 +79,7 @@ class Lapse:
     target: str
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(Struct, frozen=True):
     """A search within one bucket. Tombstones are never found.
 
     :param bucket: the collection.
@@ -109,8 +106,7 @@ class Query:
     lapses: tuple[Lapse, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeQuery:
+class ChangeQuery(Struct, frozen=True):
     """A listing of changes within one bucket, ordered by revision.
 
     :param bucket: the collection.

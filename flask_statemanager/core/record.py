@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 JSON = Any
 """A JSON value: dict with string keys, list, str, int, float, bool or None."""
@@ -13,8 +15,7 @@ JSONObject = dict[str, Any]
 """A JSON object. Treat the one inside a record as read-only."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Key:
+class Key(Struct, frozen=True, order=True):
     """Where a record lives: a named collection and a name in it."""
 
     bucket: str
@@ -24,8 +25,7 @@ class Key:
         return f"{self.bucket}:{self.name}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Revision:
+class Revision(Struct, frozen=True, order=True):
     """A position in a store's log, to be passed as ``expect=``; it never equals a version.
 
     :param number: the store-wide running number of a change.
@@ -38,8 +38,7 @@ Expectation = int | Revision | None
 """What a caller believes is stored: a version, a revision, or nothing in particular."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """One state as it is stored.
 
     ``status`` stands beside the JSON so that it can be indexed; ``label`` is what the caller sees as ``name``.
@@ -61,60 +60,13 @@ class Record:
     expires_at: datetime | None = None
     deleted_at: datetime | None = None
 
-    def numbered(self, version: int, revision: int) -> Record:
-        """Return the record with another version and revision; much quicker than ``dataclasses.replace``.
-
-        :param version: the version.
-        :param revision: the revision.
-        """
-        return Record(
-            self.key,
-            self.label,
-            self.type,
-            self.status,
-            self.data,
-            self.metadata,
-            version,
-            revision,
-            self.owner,
-            self.schema_version,
-            self.created_at,
-            self.updated_at,
-            self.expires_at,
-            self.deleted_at,
-        )
-
-    def holding(self, data: JSONObject, metadata: JSONObject) -> Record:
-        """Return the record with other data and metadata; much quicker than ``dataclasses.replace``.
-
-        :param data: the data.
-        :param metadata: the metadata.
-        """
-        return Record(
-            self.key,
-            self.label,
-            self.type,
-            self.status,
-            data,
-            metadata,
-            self.version,
-            self.revision,
-            self.owner,
-            self.schema_version,
-            self.created_at,
-            self.updated_at,
-            self.expires_at,
-            self.deleted_at,
-        )
-
     @property
     def deleted(self) -> bool:
         """Whether this is a tombstone."""
         return self.deleted_at is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """Who asks for a change and why.
 
     :param actor: the user or program, at most 255 characters.
@@ -131,8 +83,7 @@ class Origin:
     idempotency_key: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """One change of one record: the history row, the callback and signal payload, the live event.
 
     ``before`` is None for a creation (a re-creation too: what lay under the tombstone is gone), and in a listing where
@@ -153,8 +104,7 @@ class Change:
 
         :param revision: the revision.
         """
-        after = self.after.numbered(self.after.version, revision)
-        return Change(revision, self.key, self.version, self.event, self.before, after, self.origin, self.at)
+        return replace(self, revision=revision, after=replace(self.after, revision=revision))
 
     @property
     def actor(self) -> str:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from ..errors import StateManagerError
 from .ports import Backend
@@ -27,13 +28,13 @@ MAX_NESTING = 50
 """How deep hooks may write within hooks, before a loop is assumed."""
 
 
-@dataclass(eq=False, slots=True)
-class _Entry:
+class _Entry(Struct, eq=False):
     backend: Backend
     unit: Any
     key: Key | None
     thread: int = field(default_factory=threading.get_ident)
     over: bool = False
+    asked: bool = False
 
 
 _entries: ContextVar[tuple[_Entry, ...]] = ContextVar("flask_statemanager_scope", default=())
@@ -59,6 +60,7 @@ def unit_around(backend: Backend) -> Any:
     if not present:
         return None
     if present[-1].unit is None:
+        present[-1].asked = True
         raise TransactionNeeded
     return present[-1].unit
 
@@ -76,6 +78,11 @@ class entered:  # noqa: N801 - a context manager, used like a function
 
     def __init__(self, backend: Backend, unit: Any, key: Key | None = None) -> None:
         self._entry = _Entry(backend, unit, key)
+
+    @property
+    def asked(self) -> bool:
+        """Whether the storage was asked for where there is no transaction, even if that was kept from getting here."""
+        return self._entry.asked
 
     def __enter__(self) -> None:
         entry = self._entry

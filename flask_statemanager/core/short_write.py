@@ -23,7 +23,9 @@ class ShortWrite:
     :param rest: what else the changes need to have written; None for nothing.
     :param contention: told when a race is lost.
     :param touching: the types whose hooks touch the storage.
+    :param told: called with each change after the commit, as an act of the unit is.
     :ivar stored: what was there when the decision was to change nothing.
+    :ivar handed: whether there was something to store, so that an error leaves open whether it is.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class ShortWrite:
         *,
         contention: Contention,
         touching: set[str],
+        told: Callable[[Change], Callable[[], None]],
     ) -> None:
         self._backend = backend
         self._key = key
@@ -42,9 +45,11 @@ class ShortWrite:
         self._rest = rest
         self._contention = contention
         self._touching = touching
+        self._told = told
         self._guessed = False
         self._refusal: StateManagerError | None = None
         self.stored: Record | None = None
+        self.handed = False
 
     def run(self, seen: Seen) -> list[Change]:
         """Write.
@@ -69,21 +74,37 @@ class ShortWrite:
     def _work(self, unit: Any, stored: Record | None) -> Alteration | None:
         if unit is None and stored is not None and stored.type in self._touching:
             raise TransactionNeeded
-        try:
-            with entered(self._backend, unit, self._key):
-                changes = self._decided(stored)
-        except StateManagerError as error:
-            if self._guessed:
-                raise TransactionNeeded from error
-            self._refusal = error
-            raise
-        except TransactionNeeded:
-            # The hooks of this type will do so again: next time they are not asked in vain.
-            self._touching.update(() if stored is None else (stored.type,))
-            raise
+        changes = self._asked(entered(self._backend, unit, self._key), stored)
         if changes:
-            return Alteration(changes, self._rest(changes))
+            self.handed = True
+            return Alteration(changes, self._rest(changes), self._told)
         if self._guessed:
             raise TransactionNeeded
         self.stored = stored
         return None
+
+    def _asked(self, scope: entered, stored: Record | None) -> list[Change]:
+        """Ask for the decision, where nobody may touch the storage unless there is a transaction."""
+        try:
+            with scope:
+                changes = self._decided(stored)
+        except Exception as error:
+            if scope.asked or self._guessed:
+                self._touched(scope, stored)
+                raise TransactionNeeded from error
+            if isinstance(error, StateManagerError):
+                self._refusal = error
+            raise
+        except TransactionNeeded:
+            self._touched(scope, stored)
+            raise
+        if scope.asked:
+            # A hook has caught what told it that there is no transaction, and gone on without.
+            self._touched(scope, stored)
+            raise TransactionNeeded
+        return changes
+
+    def _touched(self, scope: entered, stored: Record | None) -> None:
+        """Remember types whose hooks touch the storage: next time they are not asked in vain."""
+        if scope.asked and stored is not None:
+            self._touching.add(stored.type)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..errors import LimitExceeded, StateConflict
 from .codec import encoded_size
@@ -13,8 +15,7 @@ from .jobs import Job
 from .record import Change, Expectation, Key, Origin, Record, Revision
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """What a decision comes to: the event's name, and the record as it shall be.
 
     The bucket sets version, revision and ``updated_at`` itself.
@@ -28,8 +29,7 @@ Decide = Callable[[Record | None, datetime], Step | None]
 """A pure function of what is stored (a tombstone too, None where nothing was) and the moment; None for no change."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lookup:
+class Lookup(Struct, frozen=True):
     """Stands for a decision that needs more than its record, and looks that up in the transaction that writes.
 
     :param find: takes the unit and what is stored, and returns the pure decision.
@@ -61,8 +61,7 @@ class Plan(Protocol):
         ...  # pragma: no cover - a protocol has no body
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True):
     """The rules of a bucket.
 
     :param max_value_bytes: the most bytes that data and metadata may take as JSON.
@@ -106,22 +105,13 @@ def numbered(before: Record | None, key: Key, step: Step, origin: Origin, now: d
         at = max(at, before.updated_at + timedelta(microseconds=1))
     version = 1 if before is None else before.version + 1
     alive = before is not None and not before.deleted
-    planned = step.after
-    after = Record(
-        planned.key,
-        planned.label,
-        planned.type,
-        planned.status,
-        planned.data,
-        planned.metadata,
-        version,
-        0,
-        planned.owner,
-        planned.schema_version,
-        before.created_at if alive and before is not None else at,
-        at,
-        planned.expires_at,
-        at if planned.deleted else None,
+    after = replace(
+        step.after,
+        version=version,
+        revision=0,
+        created_at=before.created_at if alive and before is not None else at,
+        updated_at=at,
+        deleted_at=at if step.after.deleted else None,
     )
     return Change(0, key, version, step.event, before if alive else None, after, origin, at)
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from ..core.record import Change, Record
 from ..errors import ConfigurationError
@@ -21,8 +22,7 @@ Callback = Callable[[str, dict[str, Any], dict[str, Any], str], Any]
 """Takes ``state_id, old_state, new_state, transition_type``; a durable one also what it names of ``EXTRAS``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Registered:
+class Registered(Struct, frozen=True):
     """One registered callback."""
 
     event: str

@@ -6,8 +6,9 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from ..core.outage import Outage
 from ..errors import StorageError
@@ -15,8 +16,7 @@ from ..errors import StorageError
 logger = logging.getLogger("flask_statemanager.worker")
 
 
-@dataclass(frozen=True, slots=True)
-class Chore:
+class Chore(Struct, frozen=True):
     """Something to be done again and again, a piece at a time.
 
     :param title: how to name it in the log.

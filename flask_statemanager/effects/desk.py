@@ -6,9 +6,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
+
+from msgspec import Struct
 
 from ..core.clock import Clock
 from ..core.enqueues import Enqueues
@@ -86,8 +87,7 @@ class _Stranger:
         return TIMEOUT
 
 
-@dataclass(frozen=True, slots=True)
-class Attendance:
+class Attendance(Struct, frozen=True):
     """Whether the jobs of a store are attended to.
 
     :param counts: how they stand.

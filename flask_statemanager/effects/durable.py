@@ -7,9 +7,11 @@ import logging
 import random
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..core.clock import Clock
 from ..core.enqueues import Enqueues
@@ -40,8 +42,7 @@ EXTRAS = ("key", "session", "attempt")
 _LONGEST_TIMEOUT = 86_400
 
 
-@dataclass(frozen=True, slots=True)
-class Durability:
+class Durability(Struct, frozen=True):
     """How a durable effect is to be carried out.
 
     :param name: its stable name, without ``:``; stored with every job.

@@ -6,8 +6,10 @@ import itertools
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ..core.jobs import Job
 
@@ -15,8 +17,7 @@ JOIN = 5.0
 """The most seconds to wait for threads that have nothing in hand."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Held:
+class Held(Struct, frozen=True, eq=False):
     """A job in a thread's hand.
 
     :param job: the job.
@@ -27,8 +28,7 @@ class Held:
     until: float
 
 
-@dataclass(eq=False)
-class _Hand:
+class _Hand(Struct, eq=False):
     """One thread, what it holds, and where it gets it from."""
 
     inbox: SimpleQueue[Held | None] = field(default_factory=SimpleQueue)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..core.clock import Clock, iso
 from ..core.enqueues import Enqueues
@@ -54,8 +56,7 @@ class Effect(dict[str, Any]):
             raise AttributeError(f"An effect has no {name!r}; it has {', '.join(self)}.") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Outbox:
+class Outbox(Struct, frozen=True):
     """One app's jobs, as an operator sees them.
 
     :param bucket: the bucket of the states.

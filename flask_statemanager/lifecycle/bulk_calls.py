@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..core.batch import Batch, Claim, Row
 from ..core.codec import decode, encode
@@ -37,8 +39,7 @@ class Entry(NamedTuple):
     error: Exception | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RepeatableCall:
+class RepeatableCall(Struct, frozen=True):
     """A call with an idempotency key, begun now or by an earlier attempt.
 
     :param request: the call.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from ..core.batch import Row
 from ..core.names import TimeOrderedIds, check_id, check_text, check_word
@@ -23,8 +24,7 @@ _ids = TimeOrderedIds()
 _ENDLESS = Lifetime()
 
 
-@dataclass(frozen=True, slots=True)
-class ItemReader:
+class ItemReader(Struct, frozen=True):
     """Turns items into rows.
 
     :param definition: the type of the states.

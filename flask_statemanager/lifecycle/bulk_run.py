@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from ..core.batch import Answers, Claim, Done, Row
 from ..errors import BulkInterrupted, IdempotencyKeyReused, StateConflict, StorageError, TransitionNotAllowed
@@ -18,8 +19,7 @@ Progress = Callable[[int, int, int | None], Any]
 """Called after each chunk with the number of states done, of states seen, and of all states, None where not known."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Struct, frozen=True):
     """One state that was left as it was.
 
     :param state_id: which one; None for an item without an id.
@@ -32,8 +32,7 @@ class Refusal:
     index: int
 
 
-@dataclass(frozen=True, slots=True)
-class BulkResult:
+class BulkResult(Struct, frozen=True):
     """What came of many states.
 
     :param done: how many were changed, or had been by an earlier call with the same idempotency key.
@@ -53,8 +52,7 @@ class BulkResult:
         return not self.refused
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(Struct, frozen=True):
     """What a run is over.
 
     :param entries: the states, or what is to become one.
@@ -67,8 +65,7 @@ class Input:
     claim: Claim | None = None
 
 
-@dataclass(slots=True)
-class Run:
+class Run(Struct):
     """One call of a verb for many states.
 
     :param parts: the running parts.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..core.record import Key
 from ..errors import ConfigurationError, shown
@@ -17,8 +19,7 @@ LATEST = timedelta(days=3650)
 """How far ahead a timer or deadline may be set."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
+class Deadline(Struct, frozen=True):
     """A transition that is made by itself once a state has been in a status for too long.
 
     Updates and other transitions that stay in the status do not move the deadline. What happens when the status is left

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..core.patch import merge
 from ..core.record import JSONObject, Key, Record
@@ -16,8 +18,7 @@ from .types import CREATE, DELETED, ROLLBACK, UPDATE
 from .validation import Envelope, Lifetime, check_identity
 
 
-@dataclass(frozen=True, slots=True)
-class Registration:
+class Registration(Struct, frozen=True):
     """Creates a state, or does with a present one what ``if_exists`` says."""
 
     key: Key
@@ -70,8 +71,7 @@ class Registration:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(Struct, frozen=True):
     """Moves a state along a transition, its data merged or replaced. ``definition`` None means: that of the state."""
 
     name: str
@@ -142,8 +142,7 @@ class Update:
         return None if leaves else current.expires_at
 
 
-@dataclass(frozen=True, slots=True)
-class Rollback:
+class Rollback(Struct, frozen=True):
     """Appends a version that restores name, data, metadata and status of an earlier one; owner and expiry stay."""
 
     name: str

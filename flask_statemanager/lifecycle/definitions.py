@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from marshmallow import Schema
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..core.names import check_word
 from ..core.query import Lapse
@@ -21,8 +22,7 @@ Validator = Callable[[dict[str, Any]], Any]
 """Takes the state as it would be stored; False or an exception refuses."""
 
 
-@dataclass(frozen=True, slots=True)
-class TypeDefinition:
+class TypeDefinition(Struct, frozen=True):
     """Everything declared about one type."""
 
     name: str

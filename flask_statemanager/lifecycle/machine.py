@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+from msgspec import Struct
 
 from ..core.matching import found_in
 from ..core.names import check_word
@@ -26,8 +27,7 @@ ANY = "*"
 """As a source: every status but ``deleted`` and, for other transitions than update and delete, the final ones."""
 
 
-@dataclass(frozen=True, slots=True)
-class Guard:
+class Guard(Struct, frozen=True):
     """A condition on a transition.
 
     It runs inside the transaction, perhaps more than once, and must not change anything.
@@ -98,8 +98,7 @@ def _written(value: object) -> str:
     return shown(list(value) if isinstance(value, tuple | set | frozenset) else value)
 
 
-@dataclass(frozen=True, slots=True)
-class Transition:
+class Transition(Struct, frozen=True):
     """One way from some statuses to one.
 
     :param name: the verb, for example ``complete``.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..core.bucket import Bucket
 from ..core.enqueues import Enqueues
@@ -38,8 +40,7 @@ MAX_KEY = 255
 """Characters of an idempotency key."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """What every writing verb is told about its caller.
 
     :param verb: its name.
@@ -56,8 +57,7 @@ class Call:
     idempotency_key: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
+class Parts(Struct, frozen=True):
     """One app's running parts, as the lifecycle verbs need them.
 
     :param bucket: the records.
@@ -92,7 +92,7 @@ class Parts:
 
         :raises ConfigurationError: when it cannot.
         """
-        return self.bucket.keeping()
+        return self.bucket.jobs.keeping()
 
     @property
     def joins(self) -> JoinsTransaction | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from itertools import islice
 from typing import overload
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..core.query import Query, cursor_after, parse_cursor
 from ..core.record import Record
@@ -19,8 +21,7 @@ EXACT_TO = 10_000
 """Up to how many states an estimated count is exact."""
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """Some states of a search.
 
     :param items: the states.

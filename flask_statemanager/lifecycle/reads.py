@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
 from typing import Any, Final, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..core.clock import in_utc
 from ..core.entry import Entry
@@ -29,8 +31,7 @@ Consistency = Literal["cached", "strong"]
 """Whether the read cache may answer, or the database is asked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(Struct, frozen=True):
     """Whether a transition is possible now, and if not, what refuses it. True in a condition if it is possible.
 
     :param possible: whether it is.

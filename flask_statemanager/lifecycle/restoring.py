@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
 
 from ..core.record import Key, Record
 from ..errors import StateNotFound, StateValidationError
@@ -12,8 +13,7 @@ from .decisions import Rollback
 from .parts import Parts
 
 
-@dataclass(frozen=True, slots=True)
-class Restoring:
+class Restoring(Struct, frozen=True):
     """Finds the version to restore, and what a deleted state was before its deletion.
 
     :param parts: the running parts.

@@ -140,7 +140,7 @@ class LifecycleScheduling(ABC):
             now, record = parts.bucket.clock.now(), _live(parts, unit, name)
             check_identity(envelope, name, record.type)
             job = self._timer(record, event, payload, now, moment(now))
-            parts.bucket.enqueue(unit, [job])
+            parts.bucket.jobs.enqueue(unit, [job])
             return Timer.of(parts.enqueues.jobs(unit, JobQuery(slots=(str(job.slot),)))[0])
 
         return Timer(parts.bucket.within(_repeatable(parts, once, perform), session, undone=True))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..core.bucket import Bucket
 from ..core.clock import from_iso, iso
@@ -141,8 +143,7 @@ def declares(definitions: Definitions, type_name: str, status: str, transition: 
     return any((each.status, each.transition) == (status, transition) for each in deadlines)
 
 
-@dataclass(frozen=True, slots=True)
-class Firing:
+class Firing(Struct, frozen=True):
     """Decides what a timer does to its state."""
 
     update: Update

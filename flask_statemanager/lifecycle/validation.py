@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+
+from msgspec import Struct
 
 from ..core.clock import in_utc
 from ..core.codec import clean
@@ -20,8 +21,7 @@ MAX_TEXT = 255
 MAX_TTL = timedelta(days=365 * 1000)
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(Struct, frozen=True):
     """A caller's input taken apart; None where the caller left something out."""
 
     data: JSONObject | None = None
@@ -83,8 +83,7 @@ def check_identity(envelope: Envelope, state_id: str, type_name: str) -> None:
         raise StateValidationError({"state_id": [message]})
 
 
-@dataclass(frozen=True, slots=True)
-class Lifetime:
+class Lifetime(Struct, frozen=True):
     """When a state shall expire, as the caller put it.
 
     :param ttl: seconds from the write on, or a timedelta.

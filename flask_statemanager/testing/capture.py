@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 from blinker import NamedSignal
+from msgspec import Struct, field
 
 from .. import signals
 from ..core.record import Change
@@ -23,8 +23,7 @@ COMMITTED = (
 """What is recorded unless told otherwise: every signal that is sent after the fact."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(Struct, frozen=True):
     """One signal that was sent.
 
     :param name: the signal's name, for example ``state-changed``.
@@ -37,8 +36,7 @@ class Sent:
     payload: dict[str, Any]
 
 
-@dataclass(slots=True)
-class Captured:
+class Captured(Struct):
     """What one block told, in order.
 
     :param sent: every recorded signal.

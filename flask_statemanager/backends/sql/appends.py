@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     CTE,
@@ -36,7 +36,9 @@ from .putting import ORIGIN_FIELDS, RECORD_FIELDS
 from .statements import Statements, compiled
 
 MAX_TEXT = 32 * 2**20
-"""Characters of JSON that one statement carries; PostgreSQL's jsonb ends at 256 MB."""
+"""About how many characters are written at once and held; PostgreSQL's jsonb ends at 256 MB."""
+
+Item = TypeVar("Item")
 
 _RENAMED = {"status": "to_status", "created_at": "record_created_at", "updated_at": "created_at"}
 """What a record's column is called in the history, where it differs."""
@@ -78,14 +80,13 @@ class Appends:
         :raises RaceLost: when another version of one of them is stored.
         :raises StorageError: when the database fails.
         """
-        text = encode([self._row(change, place) for place, change in enumerate(changes)])
-        if len(text) > MAX_TEXT and len(changes) > 1:
-            half = len(changes) // 2
-            return self.store(unit, changes[:half]) + self.store(unit, changes[half:])
-        rows = unit.run(self._statement, {"k_rows": text}, planned=False)
-        revisions = sorted(row[0] for row in rows)
-        if len(revisions) < len(changes):
-            raise RaceLost(revisions)
+        revisions: list[int] = []
+        given = (encode(self._row(change, place)) for place, change in enumerate(changes))
+        for texts in portions(given, len, MAX_TEXT):
+            rows = unit.run(self._statement, {"k_rows": f"[{','.join(texts)}]"}, planned=False)
+            revisions += sorted(row[0] for row in rows)
+            if len(rows) < len(texts):
+                raise RaceLost(revisions)
         return revisions
 
     def _row(self, change: Change, place: int) -> JSONObject:
@@ -131,6 +132,25 @@ class Appends:
         parts += [column(name, _plain(self._history.c[name])) for name in _BESIDE]
         found = func.jsonb_to_recordset(rows).table_valued(*parts, name="rows").render_derived(with_types=True)
         return select(*found.c)
+
+
+def portions(items: Iterable[Item], size: Callable[[Item], int], most: int) -> Iterator[list[Item]]:
+    """Yield items in portions of about equal size, each one as soon as it is complete.
+
+    :param items: the items, which are not taken before they are needed.
+    :param size: says how large one is.
+    :param most: at which size a portion is complete.
+    """
+    portion: list[Item] = []
+    held = 0
+    for item in items:
+        portion.append(item)
+        held += size(item)
+        if held >= most:
+            yield portion
+            portion, held = [], 0
+    if portion:
+        yield portion
 
 
 def _plain(target: Column[Any]) -> Any:

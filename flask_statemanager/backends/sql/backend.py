@@ -229,17 +229,25 @@ class SqlBackend(
         at_once = self._dialect.at_once
         with self._pool.unit(write=not at_once) as unit:
             refuse_to_wait_for_itself(unit, [key])
-            stored = seen if seen is None or (at_once and isinstance(seen, Record)) else self.read(unit, key)
-            check_belief(key, seen, stored)
-            unit.certain = seen is not None and not at_once
-            unit.believed = seen if at_once and isinstance(seen, Record) else None
-            found = work(None if at_once else unit, stored)
+            found = work(None if at_once else unit, self._believed(unit, key, seen))
             if found is None:
                 return []
             if at_once and (len(found.changes) > 1 or found.rest is not None):
                 with unit.translated():
                     self._dialect.begin(unit.connection, write=True)
             return self.applied(unit, found)
+
+    def _believed(self, unit: SqlUnit, key: Key, seen: Seen) -> Record | None:
+        """Return what a write starts from: what is stored, or on PostgreSQL what the caller has seen, unread."""
+        if seen is None:
+            return None
+        if isinstance(seen, Record) and self._dialect.at_once:
+            unit.believed = seen
+            return seen
+        stored = self.read(unit, key)
+        check_belief(key, seen, stored)
+        unit.certain = not self._dialect.at_once
+        return stored
 
     def close(self) -> None:
         """Give back what is kept between units, and dispose of the engine if it is our own."""

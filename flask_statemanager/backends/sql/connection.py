@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 from sqlalchemy.engine import Engine
@@ -15,7 +15,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from ...core.ports import Act, Unit, settle
 from ...core.record import Record
 from ...errors import StorageError, StorageTimeout, StorageUnavailable
-from .dialects import Dialect, SqliteDialect
+from .dialect import Dialect
+from .dialects import SqliteDialect
 from .statements import Compiled, Row
 
 logger = logging.getLogger("flask_statemanager.sql")
@@ -187,37 +188,54 @@ class Loan(AbstractContextManager[SqlUnit]):
         self._unit = unit = SqlUnit(fairy.driver_connection, dialect, self._pool.table)
         try:
             self._found = dialect.begin(unit.connection, write=self._write)
-        except dialect.errors as error:
-            wrapped = dialect.wrapped(error, unit.connection, unit.table)
+        except BaseException as error:
+            wrapped = dialect.wrapped(error, unit.connection, unit.table) if isinstance(error, dialect.errors) else None
+            if wrapped is None:
+                fairy.invalidate(error)
             fairy.close()
+            if wrapped is None:
+                raise
             raise wrapped from error
         return unit
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        self._usable = False
+        try:
+            if error is None:
+                self._commit()
+            else:
+                self._roll_back()
+        finally:
+            if not self._usable:
+                self._fairy.invalidate(error)
+            self._fairy.close()
+        if error is None and self._unit.acts:
+            settle(self._unit.acts)
+
+    def _commit(self) -> None:
         unit, dialect = self._unit, self._pool.dialect
         try:
-            if error is not None:
-                self._abandon(error)
-                return
-            try:
-                dialect.end(unit.connection, self._found, commit=True)
-            except BaseException as failure:
-                self._abandon(failure)
-                if isinstance(failure, dialect.errors):
-                    raise dialect.wrapped(failure, unit.connection, unit.table) from failure
-                raise
-        finally:
-            self._fairy.close()
-        if unit.acts:
-            settle(unit.acts)
+            dialect.end(unit.connection, commit=True)
+        except dialect.errors as failure:
+            self._roll_back()
+            raise dialect.wrapped(failure, unit.connection, unit.table) from failure
+        # It is done, whatever becomes of the connection.
+        with suppress(dialect.errors):
+            self._restore()
 
-    def _abandon(self, error: BaseException) -> None:
+    def _roll_back(self) -> None:
         """Roll back; where even that fails the connection is dead, and so are the idle ones beside it."""
+        dialect = self._pool.dialect
         try:
-            self._pool.dialect.end(self._unit.connection, self._found, commit=False)
-        except self._pool.dialect.errors:
-            self._fairy.invalidate(error)
+            if not dialect.interrupt(self._unit.connection):
+                dialect.end(self._unit.connection, commit=False)
+                self._restore()
+        except dialect.errors:
             self._pool.engine.dispose()
+
+    def _restore(self) -> None:
+        self._pool.dialect.restore(self._unit.connection, self._found)
+        self._usable = True
 
 
 class SharedConnection(Pool):
@@ -261,13 +279,13 @@ class SharedConnection(Pool):
                     "commit it first, or join it with session=."
                 )
             with unit.translated():
-                found = self.dialect.begin(unit.connection, write=True)
+                self.dialect.begin(unit.connection, write=True)
             try:
                 yield unit
                 with unit.translated():
-                    self.dialect.end(unit.connection, found, commit=True)
+                    self.dialect.end(unit.connection, commit=True)
             except BaseException:
-                self.dialect.end(unit.connection, found, commit=False)
+                self.dialect.end(unit.connection, commit=False)
                 raise
         settle(unit.acts)
 

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Integer, Select, Table, Update, bindparam, func, select, update
+from sqlalchemy import (
+    BigInteger,
+    Integer,
+    Select,
+    Table,
+    UniqueConstraint,
+    Update,
+    bindparam,
+    func,
+    select,
+    update,
+)
 
 from ...core.clock import iso
 from ...core.codec import encode
 from ...core.record import Change, JSONObject, Origin
-from .appends import RaceLost
+from .appends import MAX_TEXT, RaceLost, portions
 from .connection import SqlUnit
 from .moves import drawn_columns
 from .putting import ORIGIN_FIELDS
@@ -48,6 +59,14 @@ _ESCAPED = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 _NULL = "\\N"
 
 
+_Numbered = tuple[Change, int, str]
+"""A change, its revision, and what state and log have in common."""
+
+
+class CopyRefused(Exception):
+    """The database copies nothing into these tables, though it may let rows be inserted."""
+
+
 class Copying:
     """Stores many changes in a few trips, however many there are.
 
@@ -60,6 +79,7 @@ class Copying:
         self._follow = compiled(self._followed(), statements.dialect)
         self._create = self._copy(statements.tables.state, _STATE)
         self._log = self._copy(statements.tables.history, _LOG)
+        self._raced = _raced(statements.tables.state, statements.tables.history)
 
     def store(self, unit: SqlUnit, changes: Sequence[Change]) -> list[int]:
         """Store changes of different records.
@@ -70,23 +90,31 @@ class Copying:
         :param changes: the changes.
         :returns: their revisions, in the order of the changes.
         :raises RaceLost: when another version of one of them is stored.
+        :raises CopyRefused: when the tables take no COPY; the unit is as it was before.
         :raises StorageError: when the database fails.
         """
         lines = Lines()
-        bodies = [lines.body(change) for change in changes]
+        later = sum(change.version > 1 for change in changes)
         with unit.savepoint():
             drawn = unit.run(self._draw, {"k_number": len(changes)})
             revisions, xid = [row[0] for row in drawn], drawn[0][1]
-            sent = zip(changes, revisions, bodies, strict=True)
-            created = [f"{revision}\t{body}" for change, revision, body in sent if change.version == 1]
-            if created:
-                self._send(unit, self._create, created)
-            logged = zip(changes, revisions, bodies, strict=True)
-            heads = (f"{revision}\t{xid}\t{lines.head(change)}\t{body}" for change, revision, body in logged)
-            self._send(unit, self._log, heads)
-            if len(created) < len(changes):
-                self._run_after(unit, revisions, xid, len(changes) - len(created))
+            numbered = (
+                (change, revision, lines.body(change)) for change, revision in zip(changes, revisions, strict=True)
+            )
+            # Of large documents a chunk could be gigabytes.
+            for portion in portions(numbered, _length, MAX_TEXT):
+                self._send_both(unit, portion, xid, lines)
+            if later:
+                self._run_after(unit, revisions, xid, later)
         return revisions
+
+    def _send_both(self, unit: SqlUnit, portion: Sequence[_Numbered], xid: int, lines: Lines) -> None:
+        """Send the new states among some changes, and the log of all."""
+        created = [each for each in portion if each[0].version == 1]
+        if created:
+            self._send(unit, self._create, (f"{revision}\t{body}" for _change, revision, body in created))
+        logged = (f"{revision}\t{xid}\t{lines.head(change)}\t{body}" for change, revision, body in portion)
+        self._send(unit, self._log, logged)
 
     def _run_after(self, unit: SqlUnit, revisions: Sequence[int], xid: int, number: int) -> None:
         """Have so many states follow what has been logged by these revisions."""
@@ -97,13 +125,16 @@ class Copying:
     def _send(self, unit: SqlUnit, statement: str, lines: Iterable[str]) -> None:
         logger.debug("%s", statement)
         dialect = unit.dialect
+        known = dialect.engine.dialect.loaded_dbapi.errors
         try:
             with unit.connection.cursor() as cursor, cursor.copy(statement) as copy:
-                for block in _blocks(lines):
-                    copy.write(block)
-        except dialect.engine.dialect.loaded_dbapi.errors.UniqueViolation as error:
-            raise RaceLost from error
+                for block in portions(lines, len, _BLOCK):
+                    copy.write("".join(block))
         except dialect.errors as error:
+            if isinstance(error, known.UniqueViolation) and error.diag.constraint_name in self._raced:
+                raise RaceLost from error
+            if isinstance(error, known.FeatureNotSupported):  # with row-level security
+                raise CopyRefused from error
             raise dialect.wrapped(error, unit.connection, unit.table) from error
 
     def _copy(self, table: Table, columns: Sequence[str]) -> str:
@@ -177,14 +208,11 @@ def _json(value: JSONObject) -> str:
     return encode(value).replace("\\", "\\\\") if value else "{}"
 
 
-def _blocks(lines: Iterable[str]) -> Iterator[str]:
-    block: list[str] = []
-    size = 0
-    for line in lines:
-        block.append(line)
-        size += len(line)
-        if size >= _BLOCK:
-            yield "".join(block)
-            block, size = [], 0
-    if block:
-        yield "".join(block)
+def _length(numbered: _Numbered) -> int:
+    return len(numbered[2])
+
+
+def _raced(state: Table, history: Table) -> frozenset[object]:
+    """Return the names of the constraints at which racers meet; an application may have more of its own."""
+    unique = (each for each in history.constraints if isinstance(each, UniqueConstraint))
+    return frozenset((state.primary_key.name, *(each.name for each in unique)))

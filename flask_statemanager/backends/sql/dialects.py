@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from abc import ABC, abstractmethod
 from datetime import datetime, timezone
-from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 from sqlalchemy.engine import Engine
 
@@ -14,6 +12,7 @@ from ...core.clock import iso
 from ...core.codec import decode, decode_numeric
 from ...core.record import JSON
 from ...errors import ConfigurationError, StateConflict, StorageError, StorageTimeout, StorageUnavailable
+from .dialect import Dialect
 from .sqlite_probe import is_locked, lacks
 from .tables import KEPT
 
@@ -27,6 +26,9 @@ _BUSY_SNAPSHOT = 517
 
 CHECK_HINT = "'flask state db check' tells."
 
+_ACTIVE = 1
+"""What both drivers, after libpq, call the status of a connection in the middle of a statement."""
+
 _LOST_RACES = ("40001", "40P01")
 """PostgreSQL's SQLSTATEs of a serialization failure and of a deadlock."""
 
@@ -34,87 +36,6 @@ LOCKED_HINT = (
     "The SQLite database is locked by another open write. Where that is this application's own, commit it first, "
     "or join it with session=; otherwise raise the driver's timeout."
 )
-
-
-class Dialect(ABC):
-    """The habits of one database. Cursors and connections are the driver's own (PEP 249)."""
-
-    name: str
-    at_once: ClassVar[bool]
-    """Whether one statement writes a state and its history, so that a write needs no BEGIN and COMMIT around it."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-
-    @cached_property
-    def errors(self) -> type[Exception]:
-        """What every error of the driver is."""
-        found: type[Exception] = self.engine.dialect.loaded_dbapi.Error
-        return found
-
-    @abstractmethod
-    def bound_time(self, value: datetime | None) -> Any:
-        """Return a moment as the driver wants it.
-
-        :param value: an aware UTC datetime, or None.
-        """
-
-    @abstractmethod
-    def read_time(self, value: Any) -> datetime | None:
-        """Return a moment from what the driver gave, as an aware UTC datetime.
-
-        :param value: a column's value.
-        """
-
-    @abstractmethod
-    def read_json(self, text: str) -> JSON:
-        """Return a value from the JSON text that the database gave.
-
-        :param text: a column's value.
-        """
-
-    @abstractmethod
-    def begin(self, connection: Any, *, write: bool) -> bool:
-        """Open a transaction on a driver connection that is ours alone.
-
-        :param connection: the driver's connection.
-        :param write: whether it is going to write; otherwise single statements run without a transaction.
-        :returns: whether the connection was found committing by itself, for :meth:`end` to restore.
-        """
-
-    @abstractmethod
-    def end(self, connection: Any, found: bool, *, commit: bool) -> None:
-        """Commit or roll back what :meth:`begin` opened, and leave the connection as it was found.
-
-        :param connection: the driver's connection.
-        :param found: what :meth:`begin` returned.
-        :param commit: whether to commit.
-        """
-
-    @abstractmethod
-    def join(self, connection: Any, *, in_savepoint: bool) -> None:
-        """Prepare a session's connection for our writes.
-
-        :param connection: the driver's connection, in the session's transaction.
-        :param in_savepoint: whether the transaction is joined for the first time inside a savepoint.
-        :raises ConfigurationError: when that cannot be made safe.
-        """
-
-    @abstractmethod
-    def wrapped(self, error: Exception, connection: Any, table: str) -> Exception:
-        """Return the error of ours that says what a driver's error means.
-
-        :param error: the driver's error.
-        :param connection: the driver's connection, for a closer look.
-        :param table: a table of ours, to be looked for.
-        """
-
-    @abstractmethod
-    def lost_race(self, error: BaseException) -> bool:
-        """Tell whether a driver's error means that another transaction was faster, so that trying again helps.
-
-        :param error: the driver's error.
-        """
 
 
 class SqliteDialect(Dialect):
@@ -156,15 +77,28 @@ class SqliteDialect(Dialect):
             connection.execute("BEGIN IMMEDIATE")
         return False
 
-    def end(self, connection: sqlite3.Connection, found: bool, *, commit: bool) -> None:
+    def end(self, connection: sqlite3.Connection, *, commit: bool) -> None:
         """Commit or roll back by statement, which works whatever the driver's isolation mode is.
 
         :param connection: the driver's connection.
-        :param found: without effect here.
         :param commit: whether to commit.
         """
         if connection.in_transaction:
             connection.execute("COMMIT" if commit else "ROLLBACK")
+
+    def restore(self, connection: sqlite3.Connection, found: bool) -> None:
+        """Do nothing: no mode was changed.
+
+        :param connection: the driver's connection.
+        :param found: without effect here.
+        """
+
+    def interrupt(self, connection: sqlite3.Connection) -> bool:
+        """Return false: a statement is over, in one way or the other, before an exception can come up.
+
+        :param connection: the driver's connection.
+        """
+        return False
 
     def join(self, connection: sqlite3.Connection, *, in_savepoint: bool) -> None:
         """Begin where the driver has not: by its default a released SAVEPOINT would survive the outer rollback.
@@ -252,18 +186,34 @@ class PostgresDialect(Dialect):
         connection.autocommit = not write
         return found
 
-    def end(self, connection: Any, found: bool, *, commit: bool) -> None:
-        """Commit or roll back, and leave the connection as the pool knows it.
+    def end(self, connection: Any, *, commit: bool) -> None:
+        """Commit or roll back.
 
         :param connection: the driver's connection.
-        :param found: whether it committed by itself before.
         :param commit: whether to commit.
         """
         if commit:
             connection.commit()
         else:
             connection.rollback()
+
+    def restore(self, connection: Any, found: bool) -> None:
+        """Leave the connection as the pool knows it.
+
+        :param connection: the driver's connection.
+        :param found: whether it committed by itself before.
+        """
         connection.autocommit = found
+
+    def interrupt(self, connection: Any) -> bool:
+        """Cancel a statement in the middle of which an exception came up: else it would still be done, and committed.
+
+        :param connection: the driver's connection.
+        """
+        if connection.info.transaction_status != _ACTIVE:
+            return False
+        connection.cancel()
+        return True
 
     def join(self, connection: Any, *, in_savepoint: bool) -> None:
         """Do nothing, as the driver is in a transaction from the first statement on; unless it commits each by itself.

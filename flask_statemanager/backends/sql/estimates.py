@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Select, func, literal_column, select
@@ -25,7 +24,7 @@ def planned_rows(unit: SqlUnit, rows: Select[Any], values: dict[str, Any]) -> in
     :raises StorageError: when the database fails.
     """
     statement = compiled(rows, unit.dialect.engine.dialect)
-    explained = replace(statement, sql=f"EXPLAIN (FORMAT JSON) {statement.sql}")
+    explained = statement.behind("EXPLAIN (FORMAT JSON)")
     [[plan]] = unit.run(explained, values, planned=False)
     found = decode(plan) if isinstance(plan, str | bytes) else plan
     return int(found[0]["Plan"]["Plan Rows"])

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import select
 
 from ...errors import StorageTimeout
@@ -37,8 +37,7 @@ _ON_POSTGRESQL = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """How one index stands.
 
     :param name: its name.
@@ -55,8 +54,7 @@ class Standing:
     standing: str
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """One thing that is done.
 
     :param act: ``create``, ``rebuild``, ``drop`` or ``analyze``.

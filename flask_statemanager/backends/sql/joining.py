@@ -10,10 +10,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet
 
+from msgspec import Struct
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import DBAPIError, InvalidRequestError, UnboundExecutionError
 from sqlalchemy.orm import Session, SessionTransaction, scoped_session
@@ -21,13 +21,12 @@ from sqlalchemy.orm import Session, SessionTransaction, scoped_session
 from ...core.ports import Act, Unit, settle
 from ...errors import ConfigurationError, StorageError
 from .connection import SqlUnit, in_memory, unreachable
-from .dialects import Dialect
+from .dialect import Dialect
 
 _INFO = "flask_statemanager.announcements"
 
 
-@dataclass(frozen=True, slots=True)
-class Lock:
+class Lock(Struct, frozen=True):
     """Something beside a record that one transaction has and others wait for; a record's lock is its key.
 
     :param kind: what it is, for people.

@@ -14,7 +14,7 @@ from ...core.record import Change, Key, Record
 from ...errors import StateConflict
 from .appends import Appends, RaceLost
 from .connection import SqlUnit
-from .copying import Copying
+from .copying import Copying, CopyRefused
 from .joining import hold, refuse_to_wait_for_itself
 from .listing import Listing
 from .moves import Moves, among, listed, looked_up, named
@@ -109,6 +109,10 @@ class SqlMany(SqlPower, MultiKey):
         writer = self._few if len(changes) < COPIED else self._many
         try:
             return writer.store(unit, changes)
+        except CopyRefused:
+            # Nothing of it is there, and it would not do the next time either.
+            self._many = self._few
+            return self.apply_many(unit, changes)
         except RaceLost as lost:
             raise self._lost(unit, changes, lost.revisions) from lost
 

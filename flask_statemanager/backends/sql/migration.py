@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from alembic import command
@@ -17,6 +16,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
+from msgspec import Struct
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -35,8 +35,7 @@ _LOCK = text("SELECT pg_advisory_xact_lock(7305808869229753972)")
 """One migration at a time on PostgreSQL, however many deployments start together; SQLite locks the file."""
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(Struct, frozen=True):
     """What an upgrade or downgrade did.
 
     :param before: the revision that was noted, or None.

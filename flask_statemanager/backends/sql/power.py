@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy.engine import Engine
 
-from .dialects import Dialect
+from .dialect import Dialect
 from .statements import Statements
 from .tables import Tables
 

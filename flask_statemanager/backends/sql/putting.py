@@ -88,6 +88,8 @@ class Putting:
             state.bucket == bindparam("k_bucket"),
             state.name == bindparam("k_name"),
             state.version == bindparam("k_version"),
+            # Always true; but SQLAlchemy before 2.0.25 names no table that occurs in SET alone.
+            self._drawn.c.revision.is_not(None),
             *also,
         )
         changed = {name: value for name, value in self._values().items() if name not in ("bucket", "name")}

@@ -12,7 +12,7 @@ from sqlalchemy import Select, String, bindparam, column, func, insert, select, 
 
 from ...core.codec import encode
 from ...core.record import Change, Origin
-from .appends import RaceLost
+from .appends import MAX_TEXT, RaceLost, portions
 from .connection import SqlUnit
 from .putting import ORIGIN_FIELDS, RECORD_FIELDS
 from .statements import Compiled, Statements, compiled
@@ -58,20 +58,21 @@ class Rows:
         first = unit.run(self._free, {})[0][0]
         revisions = list(range(first, first + len(changes)))
         writer = RowWriter(self._statements.habits.bound_time)
-        rows = [writer.row(change, revision) for change, revision in zip(changes, revisions, strict=True)]
-        if not all(self._follow(unit, changes, rows)):
-            raise RaceLost(revisions)
-        logged = [self._logged((*row, *writer.beside(change))) for change, row in zip(changes, rows, strict=True)]
-        self._run(unit, self._log, logged)
+        rows = ((change, writer.row(change, revision)) for change, revision in zip(changes, revisions, strict=True))
+        # Of large documents a chunk could be gigabytes.
+        for portion in portions(rows, _length, MAX_TEXT):
+            if not all(self._follow(unit, portion)):
+                raise RaceLost(revisions)
+            self._run(unit, self._log, [self._logged((*row, *writer.beside(change))) for change, row in portion])
         return revisions
 
-    def _follow(self, unit: SqlUnit, changes: Sequence[Change], rows: Sequence[Values]) -> Iterable[bool]:
+    def _follow(self, unit: SqlUnit, rows: Sequence[tuple[Change, Values]]) -> Iterable[bool]:
         """Write the states, and tell of each statement whether every row has met the version that it was meant for."""
-        created = [self._created(row) for change, row in zip(changes, rows, strict=True) if change.version == 1]
+        created = [self._created(row) for change, row in rows if change.version == 1]
         if created:
             yield self._run(unit, self._statements.insert_state, created)
         changed: dict[str, tuple[Compiled, list[Values]]] = {}
-        for change, row in zip(changes, rows, strict=True):
+        for change, row in rows:
             if change.version > 1:
                 statement = self._statements.update_for(change)
                 pick = self._changed.get(statement.sql)
@@ -100,6 +101,14 @@ class Rows:
         counted = select(sequence.c.seq).where(sequence.c.name == history.name).scalar_subquery()
         greatest = select(func.max(history.c.revision)).scalar_subquery()
         return select(func.max(func.coalesce(counted, 0), func.coalesce(greatest, 0)) + 1)
+
+
+_TEXTS = itemgetter(RECORD_FIELDS.index("data"), RECORD_FIELDS.index("metadata"))
+
+
+def _length(numbered: tuple[Change, Values]) -> int:
+    data, metadata = _TEXTS(numbered[1])
+    return len(data) + len(metadata)
 
 
 class RowWriter:

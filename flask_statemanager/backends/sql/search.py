@@ -5,10 +5,10 @@ The meaning is that of ``core.matching``; the contract suite holds both to one t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import (
     Column,
     DateTime,
@@ -38,8 +38,7 @@ from .statements import Statements
 Condition = ColumnElement[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(Struct, frozen=True):
     """Which indexes of fields a statement is to go by.
 
     :param indexes: only these; None leaves it to the planner.

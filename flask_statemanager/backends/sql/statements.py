@@ -6,7 +6,6 @@ JSON is bound and read as text, so that what is stored is written by our codec a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from operator import attrgetter, itemgetter
 from typing import Any
 
@@ -34,7 +33,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from ...core.codec import encode
 from ...core.record import Change, Key, Origin, Record
-from .dialects import Dialect as Habits
+from .dialect import Dialect as Habits
 from .putting import BELIEVED, ORIGIN_FIELDS, RECORD_FIELDS, Putting
 from .tables import Tables
 
@@ -44,22 +43,32 @@ _SETTLED = ("type", "owner", "schema_version", "created_at", "expires_at", "dele
 """What most changes leave as it is."""
 
 
-@dataclass(frozen=True, slots=True)
 class Compiled:
-    """One statement as text, with the order of its parameters where the driver wants them by position."""
+    """One statement as text, with the order of its parameters where the driver wants them by position.
 
-    sql: str
-    order: tuple[str, ...] | None
-    defaults: Mapping[str, Any]
-    _picked: Callable[[Mapping[str, Any]], Any] = field(init=False, repr=False, compare=False)
+    :param sql: what the driver gets.
+    :param order: the names of the parameters, None where the driver takes them by name.
+    :param defaults: values of parameters that the statement brings itself.
+    """
 
-    def __post_init__(self) -> None:
-        order = self.order
-        picked: Callable[[Mapping[str, Any]], Any] = dict
+    __slots__ = ("_picked", "defaults", "order", "sql")
+
+    def __init__(self, sql: str, order: tuple[str, ...] | None, defaults: Mapping[str, Any]) -> None:
+        self.sql = sql
+        self.order = order
+        self.defaults = defaults
+        self._picked: Callable[[Mapping[str, Any]], Any] = dict
         if order is not None:
             # An itemgetter of one name gives no tuple.
-            picked = itemgetter(*order) if len(order) > 1 else lambda values: tuple(values[name] for name in order)
-        object.__setattr__(self, "_picked", picked)
+            one = len(order) < 2
+            self._picked = (lambda values: tuple(values[name] for name in order)) if one else itemgetter(*order)
+
+    def behind(self, word: str) -> Compiled:
+        """Return the statement with a word before it, such as EXPLAIN.
+
+        :param word: the word.
+        """
+        return Compiled(f"{word} {self.sql}", self.order, self.defaults)
 
     def bind(self, values: Mapping[str, Any]) -> Any:
         """Return the parameters as the driver takes them.

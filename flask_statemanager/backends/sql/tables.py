@@ -5,9 +5,9 @@ Types are SQLAlchemy's own, so that a migration which the application generates 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -36,8 +36,7 @@ KEPT = tuple(f"{PREFIX}{name}" for name in ("state", "history", "outbox", "idemp
 """The names of the tables that our migrations make."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tables:
+class Tables(Struct, frozen=True):
     """The tables of one metadata."""
 
     state: Table

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, ClassVar
 
 import pytest
+from msgspec.structs import replace
 
 from ...core.jobs import CANCELLED, DEAD, DONE, EFFECT, FINISHED, PAUSED, PENDING, TIMER, JobCounts, JobQuery
 from ...core.ports import Backend

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 import pytest
+from msgspec.structs import replace
 
 from ...core.ports import Backend
 from ...core.powers import KeepsHistory, require

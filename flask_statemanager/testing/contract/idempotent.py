@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 import pytest
+from msgspec.structs import replace
 
 from ...core.idempotency import Remembered, Request
 from ...core.ports import Backend

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 import pytest
+from msgspec.structs import replace
 
 from ...core.codec import same
 from ...core.many import Move, Moved, Way

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any, ClassVar
 
 import pytest
+from msgspec.structs import replace
 
 from ...core.codec import MAX_DEPTH
 from ...core.ports import Backend
