@@ -12,8 +12,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks.circumstances import Run
 from benchmarks.ground import NOWHERE, Choice, Ground
-from benchmarks.report import document, figures_table, results_table
+from benchmarks.report import document, figures_table, joined, results_table
 from benchmarks.suites import DATABASES, SUITES
 
 SAVED = Path(__file__).with_name("results.json")
@@ -50,49 +51,48 @@ def parser() -> argparse.ArgumentParser:
     return found
 
 
-def measured(names: list[str], choice: Choice) -> list[dict[str, Any]]:
-    """Measure.
+def measured(names: list[str], choice: Choice) -> dict[str, Any]:
+    """Measure, and return the report.
 
     :param names: of the suites.
     :param choice: what is asked for.
-    :returns: what was measured.
     """
     found: list[dict[str, Any]] = []
+    run = Run()
     with ExitStack() as stack:
         ground = Ground(choice, stack)
         for name in names:
             begin = time.monotonic()
-            found += [{"suite": name, **each} for each in SUITES[name].results(ground)]
+            found += [{"suite": name, "run": 0, **each} for each in SUITES[name].results(ground)]
             print(f"{name}: {time.monotonic() - begin:.0f} s", file=sys.stderr)
-    return found
+        return document(found, [run.told(ground.versions)])
 
 
-def with_saved(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return results together with the saved ones of other suites and stores.
-
-    :param results: what was measured.
-    """
-    saved = json.loads(SAVED.read_text(encoding="utf-8"))["results"] if SAVED.exists() else []
-    fresh = {(each["suite"], each["store"]) for each in results}
-    kept = [each for each in saved if (each["suite"], each["store"]) not in fresh and each["suite"] in SUITES]
-    return sorted(kept + results, key=lambda each: list(SUITES).index(each["suite"]))
-
-
-def text(results: list[dict[str, Any]]) -> str:
+def text(report: dict[str, Any]) -> str:
     """Return the JSON document.
 
-    :param results: what was measured.
+    :param report: the report.
     """
-    return json.dumps(document(results), indent=1, ensure_ascii=False)
+    return json.dumps(report, indent=1, ensure_ascii=False)
 
 
-def write(path: Path, results: list[dict[str, Any]]) -> None:
+def write(path: Path, report: dict[str, Any]) -> None:
     """Write the JSON document.
 
     :param path: where.
-    :param results: what was measured.
+    :param report: the report.
     """
-    path.write_text(f"{text(results)}\n", encoding="utf-8")
+    path.write_text(f"{text(report)}\n", encoding="utf-8")
+
+
+def save(report: dict[str, Any], path: Path = SAVED) -> None:
+    """Write a report beside what is saved of other suites and stores.
+
+    :param report: the report.
+    :param path: where that is saved.
+    """
+    saved = json.loads(path.read_text(encoding="utf-8")) if path.exists() else document([], [])
+    write(path, joined(report, saved, list(SUITES)))
 
 
 @contextmanager
@@ -129,16 +129,16 @@ def main(words: list[str] | None = None) -> None:
         postgres=given.postgres,
     )
     with _unwarned():
-        results = measured(names or list(SUITES), choice)
+        report = measured(names or list(SUITES), choice)
     if not alone:
-        print(results_table(results), end="\n\n")
-    print(figures_table(results))
+        print(results_table(report["results"]), end="\n\n")
+    print(figures_table(report["results"]))
     if given.save:
-        write(SAVED, with_saved(results))
+        save(report)
     if given.json:
-        write(given.json, results)
+        write(given.json, report)
     elif not alone and not given.save:
-        print(f"\n{text(results)}")
+        print(f"\n{text(report)}")
 
 
 if __name__ == "__main__":

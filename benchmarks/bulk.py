@@ -14,13 +14,22 @@ from benchmarks.work import DRIVER, EXTENSION, REGISTER_MANY
 from flask_statemanager import Guard, Machine, StateManager, Transition
 
 LOOP = f"{EXTENSION}, one by one"
-PLAIN, RULED, CODED = "transition_many", "transition_many, a guard that is a rule", "transition_many, a guard in Python"
-MERGED = "transition_many, with data"
+PLAIN, RULED = "transition_many, no validator", "transition_many, no validator, a guard that is a rule"
+CODED, MERGED = "transition_many, a guard in Python", "transition_many, with data"
 
 
 def guarded(_present: Any, _planned: Any) -> bool:
     """Let everything pass, in Python."""
     return True
+
+
+TYPES: dict[str, tuple[tuple[Any, ...], bool]] = {
+    "plain": ((), False),
+    "ruled": ((Guard.where({"data.plan": "pro"}),), False),
+    "coded": ((guarded,), True),
+    "merged": ((), True),
+}
+"""The guards of each type of states, and whether it has a validator, for which every state has to be loaded."""
 
 
 def machine(*guards: Any) -> Machine:
@@ -43,8 +52,9 @@ class Many:
         self.manager: StateManager = extension.manager
         self.document = extension.document
         self.number, self.sample = number, sample
-        for name, guards in (("plain", ()), ("ruled", (Guard.where({"data.plan": "pro"}),)), ("coded", (guarded,))):
+        for name, (guards, validated) in TYPES.items():
             self.manager.define(name, machine(*guards))
+            extension.equip(name, validated=validated)
             with extension.app.app_context():
                 self.create(f"{name}_bulk", name, number)
                 self.create(f"{name}_loop", name, sample)
@@ -114,4 +124,4 @@ def contestants(ground: Ground, store: Store, stack: ExitStack) -> Iterator[Cont
     yield from every(PLAIN, moved, bare.move_rows, *many.move("plain"))
     yield from every(RULED, moved, bare.move_rows, *many.move("ruled"))
     yield from every(CODED, moved, bare.replace_rows, *many.move("coded"))
-    yield from every(MERGED, moved, bare.replace_rows, *many.move("plain", {}))
+    yield from every(MERGED, moved, bare.replace_rows, *many.move("merged", {}))

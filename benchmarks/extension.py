@@ -66,11 +66,20 @@ class Extension:
         if tables:
             runtime.backend.create_tables()
         self.manager.define(KIND, MACHINE)
-        self.manager.register_validator(KIND, _valid)
-        self.manager.register_callback(KIND, _called)
+        self.equip(KIND)
         state_changed.connect(_hear)
         stack.callback(state_changed.disconnect, _hear)
         stack.callback(StateManager.reset_instance)
+
+    def equip(self, kind: str, *, validated: bool = True) -> None:
+        """Give a type what an application gives it: a callback, and a validator.
+
+        :param kind: the type.
+        :param validated: whether it gets the validator.
+        """
+        self.manager.register_callback(kind, _called)
+        if validated:
+            self.manager.register_validator(kind, _valid)
 
     def seen(self, *, listed: bool = False) -> Extension:
         """Register the states that are read and moved, and return itself.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from benchmarks.work import (
     AMONG,
@@ -36,8 +37,7 @@ Results = Mapping[tuple[str, str, str], Mapping[str, Any]]
 """What was measured, by store, work and way."""
 
 
-@dataclass(frozen=True)
-class Figure:
+class Figure(Struct, frozen=True):
     """A bound on what a piece of work costs.
 
     :param store: where.
@@ -69,6 +69,7 @@ class Figure:
             "store": self.store,
             "work": self.work if self.way in (EXTENSION, MANY) else f"{self.work}: {self.way}",
             "ours": f"{one:,.4g} {ours['unit']}",
+            "unsteady": ours["unsteady"] or other["unsteady"],
             **(self._alone(one, ours["unit"]) if self.sign == OWN else self._beside(one, two, ours["unit"])),
         }
 

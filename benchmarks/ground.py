@@ -7,13 +7,14 @@ import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import psycopg
+import redis
+from msgspec import Struct
 from psycopg import sql
 
 from tests.servers import PostgresServer, RedisServer, ServerMissing
@@ -29,8 +30,7 @@ NOWHERE = "none"
 """Stands for the store of what needs none."""
 
 
-@dataclass(frozen=True)
-class Store:
+class Store(Struct, frozen=True):
     """A kind of database.
 
     :param short: its name on the command line.
@@ -48,8 +48,7 @@ class Store:
         return self.short != "sqlite"
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """What the command line asks for.
 
     :param stores: short names of the stores to measure on.
@@ -73,11 +72,13 @@ class Ground:
 
     :param choice: what is asked for.
     :param stack: what is to be closed at the end.
+    :ivar versions: the version of each server that was asked for.
     """
 
     def __init__(self, choice: Choice, stack: ExitStack) -> None:
         self.choice = choice
         self._stack = stack
+        self.versions: dict[str, str] = {}
         self._servers: list[Server] = []
         self._apart = False
         self._folder = Path(stack.enter_context(TemporaryDirectory(prefix="statemanager-bench-")))
@@ -139,13 +140,19 @@ class Ground:
 
     def _find_postgres(self) -> Callable[[], str] | None:
         if self.choice.postgres is not None:
+            self._ask_postgres(self.choice.postgres)
             return self._databases_on(self.choice.postgres)
         server = PostgresServer(durable=True, settings=SETTINGS)
         try:
             self._started(server)
         except ServerMissing as missing:
             return _left_out("PostgreSQL", missing)
+        self._ask_postgres(server.url)
         return server.create_database
+
+    def _ask_postgres(self, url: str) -> None:
+        with psycopg.connect(url.replace("+psycopg", "", 1)) as connection:
+            self.versions["PostgreSQL"] = connection.execute("SHOW server_version").fetchone()[0].split()[0]
 
     def _databases_on(self, url: str) -> Callable[[], str]:
         def create() -> str:
@@ -166,6 +173,8 @@ class Ground:
             self._started(server)
         except ServerMissing as missing:
             return _left_out("Redis", missing)
+        with redis.Redis.from_url(server.url) as client:
+            self.versions["Redis"] = client.info("server")["redis_version"]
         return server.url
 
 

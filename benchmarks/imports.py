@@ -13,7 +13,10 @@ from benchmarks.ground import Ground, Store
 from benchmarks.rounds import Batch, Contestant
 from benchmarks.work import EXTENSION, IMPORT_EXTRAS, IMPORT_MEMORY, IMPORT_TIME
 
-REQUIRED = "alembic.command, blinker, flask, flask_caching, flask_sqlalchemy, marshmallow, orjson, redis, sqlalchemy"
+REQUIRED = (
+    "alembic.command, blinker, flask, flask_caching, flask_sqlalchemy, marshmallow, msgspec.structs, "
+    "orjson, redis, sqlalchemy"
+)
 """What is imported before, where the package alone is to be seen."""
 
 EXTRAS = ("redis", "flask_caching", "cachelib", "celery", "psycopg", "psycopg2", "dash", "limits", "openfeature")

@@ -2,47 +2,40 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import sqlite3
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from benchmarks.figures import table
 
-PACKAGES = (
-    "Flask-StateManager",
-    "Flask",
-    "SQLAlchemy",
-    "psycopg",
-    "redis",
-    "orjson",
-    "Flask-SQLAlchemy",
-    "Flask-Caching",
-    "transitions",
-    "SQLAlchemy-Continuum",
-    "Django",
-    "django-fsm-2",
-    "django-fsm-log",
-    "eventsourcing",
-    "gunicorn",
-)
+MARK = " †"
+FOOTNOTE = "† The slowest round took more than twice as long as the fastest: something else was going on."
 
 
-def document(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def document(results: Sequence[Mapping[str, Any]], runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the whole report.
 
-    :param results: what was measured.
+    :param results: what was measured, each with the number of its run.
+    :param runs: what each run was made on.
     """
-    found = {"Python": platform.python_version(), "SQLite": sqlite3.sqlite_version}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    machine = {"cores": os.cpu_count(), "system": platform.system(), "processor": platform.machine()}
-    return {"machine": machine, "versions": found, "figures": table(results), "results": list(results)}
+    return {"runs": list(runs), "figures": table(results), "results": list(results)}
+
+
+def joined(fresh: Mapping[str, Any], saved: Mapping[str, Any], suites: Sequence[str]) -> dict[str, Any]:
+    """Return a report together with what an older one has of other suites and stores.
+
+    :param fresh: a report.
+    :param saved: an older one.
+    :param suites: which suites there are, in their order; others are left out.
+    """
+    measured = {(each["suite"], each["store"]) for each in fresh["results"]}
+    kept = [
+        each for each in saved["results"] if (each["suite"], each["store"]) not in measured and each["suite"] in suites
+    ]
+    used = sorted({each["run"] for each in kept})
+    results = [{**each, "run": used.index(each["run"])} for each in kept]
+    results += [{**each, "run": len(used) + each["run"]} for each in fresh["results"]]
+    runs = [*(saved["runs"][number] for number in used), *fresh["runs"]]
+    return document(sorted(results, key=lambda each: suites.index(each["suite"])), runs)
 
 
 def results_table(results: Sequence[Mapping[str, Any]]) -> str:
@@ -58,10 +51,10 @@ def results_table(results: Sequence[Mapping[str, Any]]) -> str:
         unit, spread = each["unit"], f"{each['lowest']:,.4g} to {each['highest']:,.4g}"
         ratio = each["median"] / first["median"] if first["median"] else 1
         lines.append(
-            f"| {each['store']} | {each['work']} | {each['way']} | {each['median']:,.4g} {unit} | {spread} | "
-            f"{ratio:.2f} |"
+            f"| {each['store']} | {each['work']} | {each['way']} | {each['median']:,.4g} {unit} | "
+            f"{spread}{MARK * each['unsteady']} | {ratio:.2f} |"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, *_footnote(results)])
 
 
 def in_order(results: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -84,5 +77,9 @@ def figures_table(results: Sequence[Mapping[str, Any]]) -> str:
     lines = [f"| {' | '.join(columns)} | reached |", f"|{'---|' * (len(columns) + 1)}"]
     for row in table(results):
         cells = [*(row[name] for name in columns), "yes" if row["reached"] else "NO"]
-        lines += [f"| {' | '.join(cells)} |"]
-    return "\n".join(lines)
+        lines += [f"| {' | '.join(cells)}{MARK * row['unsteady']} |"]
+    return "\n".join([*lines, *_footnote(table(results))])
+
+
+def _footnote(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return ["", FOOTNOTE] if any(row["unsteady"] for row in rows) else []

@@ -7,8 +7,9 @@ import statistics
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 Operation = Callable[[int], object]
 """One run of what is measured; it gets a number that no other run gets."""
@@ -17,8 +18,11 @@ Batch = Callable[[range], float]
 """Runs what is measured once for each number, and returns how many seconds that took."""
 
 
-@dataclass
-class Contestant:
+UNSTEADY = 2
+"""How many times the fastest round the slowest may take; the footnotes of the tables say so too."""
+
+
+class Contestant(Struct):
     """One way to do a piece of work.
 
     :param store: where.
@@ -51,7 +55,8 @@ class Contestant:
         """Return what was measured, for the report."""
         found = {"store": self.store, "work": self.work, "way": self.way, "unit": self.unit}
         numbers = {"median": self.median, "lowest": min(self.times), "highest": max(self.times)}
-        return found | {name: round(number, 3) for name, number in numbers.items()}
+        unsteady = numbers["highest"] > UNSTEADY * numbers["lowest"]
+        return found | {name: round(number, 3) for name, number in numbers.items()} | {"unsteady": unsteady}
 
 
 def measure(contestants: Iterable[Contestant], *, rounds: int, runs: int) -> None:

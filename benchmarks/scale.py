@@ -14,6 +14,7 @@ from typing import Any
 from flask import Flask
 from sqlalchemy import func, select
 
+from benchmarks.circumstances import Run
 from benchmarks.ground import Choice, Ground, Store
 from benchmarks.report import document, results_table
 from benchmarks.rounds import Contestant, Operation, measure, timed
@@ -100,16 +101,18 @@ def main() -> None:
     given = parser.parse_args()
     sizes = [int(size) for size in given.sizes.split(",")]
     results: list[dict[str, Any]] = []
+    run = Run()
     with ExitStack() as stack:
         ground = Ground(Choice(postgres=given.postgres), stack)
         ground.place(apart=True)
         for store in ground.stores(given.stores.split(",")):
             found = list(contestants(store, sizes, stack))
             measure(found, rounds=given.rounds, runs=RUNS)
-            results += [each.result() for each in found]
+            results += [{"run": 0, **each.result()} for each in found]
+        report = document(results, [run.told(ground.versions)])
     print(results_table(results))
     print()
-    print(json.dumps(document(results), indent=1, ensure_ascii=False))
+    print(json.dumps(report, indent=1, ensure_ascii=False))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from benchmarks import bulk, hot, imports, scale, singles, threads, web
@@ -16,8 +16,7 @@ from benchmarks.work import AMONG
 DATABASES = ("sqlite", "full", "postgresql")
 
 
-@dataclass(frozen=True)
-class Suite:
+class Suite(Struct, frozen=True):
     """Pieces of work that are measured together.
 
     :param stores: where, by short names.

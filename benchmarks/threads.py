@@ -16,7 +16,7 @@ from benchmarks.floor import floor_in, with_tables
 from benchmarks.ground import Ground, Store
 from benchmarks.rounds import Contestant, Operation, timed
 from benchmarks.work import DRIVER, EXTENSION, SEEN
-from flask_statemanager import Machine, StateManager, Transition
+from flask_statemanager import Machine, Transition
 
 THREADS = (1, 8)
 LANES = max(THREADS)
@@ -64,11 +64,16 @@ class Team:
         return run
 
 
-def _verbs(manager: StateManager, document: dict[str, Any]) -> dict[str, list[Lane]]:
-    """Return the lanes of each type of states, which are made here."""
+def verbs(ours: Extension) -> dict[str, list[Lane]]:
+    """Return the lanes of each type of states, which are made here.
+
+    :param ours: the application, in whose context it is.
+    """
+    manager, document = ours.manager, ours.document
     there_and_back = [Transition("go", ["here"], "there"), Transition("come", ["there"], "here")]
     for kind in KINDS.values():
         manager.define(kind, Machine(initial="here", transitions=there_and_back))
+        ours.equip(kind)
     manager.effect("effective", name="bench")(_nothing)
     for kind in KINDS.values():
         items = [{"state_id": f"{kind}_{lane}_{i}", "data": document} for lane in range(LANES) for i in range(SEEN)]
@@ -102,7 +107,7 @@ def contestants(ground: Ground, store: Store, stack: Stack) -> Iterator[Contesta
     waiting = "" if store.short == "postgresql" else "?timeout=60"
     ours = Extension(store, stack, url=f"{store.fresh()}{waiting}")
     with ours.app.app_context():
-        found = _verbs(ours.manager, ours.document)
+        found = verbs(ours)
     for threads in THREADS:
         team = Team(threads, each, stack)
         for addition, kind in KINDS.items():

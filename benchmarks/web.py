@@ -34,8 +34,8 @@ HELLO, NEAR = "hello, nothing read", f"{EXTENSION}, near cache"
 PATHS = {HELLO: "/hello", DRIVER: "/raw/", EXTENSION: "/state/", ORM: "/orm/", NEAR: "/near/"}
 
 
-def served(short: str, url: str, orm_url: str, redis_url: str) -> Flask:
-    """Return the application that gunicorn serves.
+def served(short: str, url: str, orm_url: str, redis_url: str) -> Callable[..., Any]:
+    """Return the applications that gunicorn serves, one for each way, so that each pushes one context for a request.
 
     :param short: the kind of database.
     :param url: where the states are.
@@ -44,9 +44,20 @@ def served(short: str, url: str, orm_url: str, redis_url: str) -> Flask:
     """
     store, stack = Store(short, "", str), ExitStack()
     ours = Extension(store, stack, url=url, tables=False)
-    with ExitStack() as context:
-        accounts = Accounts(Host(context, orm_url, store.durable))
-    app, raw = ours.app, _raw(short, url)
+    apps = {"hello": _bare(short, url), "state": _states("state", ours), "orm": _accounts(orm_url, store)}
+    apps["raw"] = apps["hello"]
+    if redis_url:
+        near = Extension(store, stack, url=url, tables=False, cache_url=redis_url, **NEAR_CACHE)
+        apps["near"] = _states("near", near)
+
+    def answer(environ: dict[str, Any], start_response: Any) -> Any:
+        return apps[environ["PATH_INFO"].split("/", 2)[1]](environ, start_response)
+
+    return answer
+
+
+def _bare(short: str, url: str) -> Flask:
+    app, raw = Flask("bare"), _raw(short, url)
 
     @app.get("/hello")
     def hello() -> Response:
@@ -56,24 +67,26 @@ def served(short: str, url: str, orm_url: str, redis_url: str) -> Flask:
     def bare(name: str) -> Response:
         return Response(raw(name), mimetype="application/json")
 
-    @app.get("/state/<name>")
-    def state(name: str) -> Any:
-        return ours.manager.get_state_or_404(name)
-
-    @app.get("/orm/<name>")
-    def orm(name: str) -> Any:
-        with accounts.host.app.app_context():
-            return {"status": (found := accounts.session.get(accounts.account, name)).status, "data": found.data}
-
-    if redis_url:
-        near = Extension(store, stack, url=url, tables=False, cache_url=redis_url, **NEAR_CACHE)
-
-        @app.get("/near/<name>")
-        def near_state(name: str) -> Any:
-            with near.app.app_context():
-                return near.manager.get_state_or_404(name)
-
     return app
+
+
+def _states(way: str, extension: Extension) -> Flask:
+    @extension.app.get(f"/{way}/<name>")
+    def state(name: str) -> Any:
+        return extension.manager.get_state_or_404(name)
+
+    return extension.app
+
+
+def _accounts(url: str, store: Store) -> Flask:
+    with ExitStack() as context:
+        accounts = Accounts(Host(context, url, store.durable))
+
+    @accounts.host.app.get("/orm/<name>")
+    def orm(name: str) -> Any:
+        return {"status": (found := accounts.session.get(accounts.account, name)).status, "data": found.data}
+
+    return accounts.host.app
 
 
 def _raw(short: str, url: str) -> Callable[[str], str]:

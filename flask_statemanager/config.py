@@ -20,6 +20,9 @@ _LONGEST = 10 * 365 * 86400
 ANY_TYPE = "*"
 """Stands for states of any type."""
 
+_DEEPEST = 100
+"""The most members of a path: no document is deeper, by ``core.codec.MAX_DEPTH``, which lies above this layer."""
+
 _TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}", re.ASCII)
 _MEMBER = r"[^.%:\"\\\x00-\x1f\ud800-\udfff]+"
 _WRITTEN = re.compile(
@@ -66,6 +69,10 @@ class IndexedField(Struct, frozen=True):
         if found["document"]:
             return cls(type_name, found["document"], (), "gin")
         root, *members = found["path"].split(".")
+        if len(members) > _DEEPEST:
+            raise ValueError(f"has a path of {len(members)} members; no document has more than {_DEEPEST}")
+        if "[POSTCOMPILE_" in found["path"]:  # SQLAlchemy would put a list of parameters there
+            raise ValueError(f"has {shown(written)} for a field, where '[POSTCOMPILE_' must not be in a member's name")
         return cls(type_name, root, tuple(members), found["kind"] or "text")
 
 

@@ -118,7 +118,8 @@ class Runtime:
         policy = Policy(self.settings.max_value_bytes, lapse_by(definitions))
         bucket = Bucket(BUCKET, policy, self.backend, publisher, clock=self.declarations.clock)
         bucket.checks += [StateValidation(definitions), self.callbacks.before, self._send_changing]
-        bucket.hooked = lambda: self.callbacks.has("before") or bool(state_changing.receivers)
+        callbacks = self.declarations.callbacks
+        bucket.hooked = lambda: callbacks.has("before") or bool(state_changing.receivers)
         bucket.listened = self._listened
         bucket.tally = lambda event, number: self.counters.increment(f"change.{event}", number)
         return bucket

@@ -12,7 +12,7 @@ Receivers run after the outermost commit, each isolated: one that fails is logge
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -61,19 +61,19 @@ def transition_signal(transition: str) -> NamedSignal:
 _of_transition = lru_cache(maxsize=1024)(transition_signal)
 
 
-def signals_of(change: Change) -> Iterator[Signal]:
-    """Yield the signals that a committed change sends, in their order.
+def signals_of(change: Change) -> list[Signal]:
+    """Return the signals that a committed change sends, in their order.
 
     :param change: the change.
     """
-    if change.before is None:
-        yield state_registered
-    yield state_changed
-    if change.before is not None and change.before.status != change.after.status:
-        yield state_transitioned
-    if change.after.deleted:
-        yield state_deleted
-    yield _of_transition(change.event)
+    before, after = change.before, change.after
+    found: list[Signal] = [state_changed] if before is not None else [state_registered, state_changed]
+    if before is not None and before.status != after.status:
+        found.append(state_transitioned)
+    if after.deleted_at is not None:
+        found.append(state_deleted)
+    found.append(_of_transition(change.event))
+    return found
 
 
 def send_isolated(

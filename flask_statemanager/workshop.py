@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import Any
@@ -49,7 +49,7 @@ class Workshop:
         settings: Settings,
         *,
         known: Known,
-        matching: Callable[[Change], Iterable[Durability]],
+        matching: Callable[[Change], Sequence[Durability]],
         told: Callable[[str, str, Job], None],
     ) -> None:
         self.bucket = bucket

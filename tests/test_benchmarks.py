@@ -2,19 +2,49 @@
 
 from __future__ import annotations
 
+import configparser
+import importlib.util
 import json
 import os
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
 
+import psycopg
 import pytest
+from flask import Flask, appcontext_pushed
+from werkzeug.test import Client
 
-from benchmarks.__main__ import SAVED, main
+from benchmarks import extension, scale, threads
+from benchmarks.__main__ import SAVED, main, save
+from benchmarks.bulk import PLAIN, RULED, TYPES, Many
 from benchmarks.children import Child, ChildFailed, ChildMissing
+from benchmarks.circumstances import processor, versions
+from benchmarks.extension import Extension
 from benchmarks.figures import COST, FIGURES, OWN, SPEED, Figure, table
-from benchmarks.ground import Choice, Ground
+from benchmarks.ground import Choice, Ground, Store
+from benchmarks.imports import REQUIRED
+from benchmarks.peers.host import Host
+from benchmarks.peers.orm import NAMES, Accounts
+from benchmarks.report import FOOTNOTE, document, figures_table, results_table
 from benchmarks.rounds import Batch, Contestant, measure, timed
-from benchmarks.work import DRIVER, EXTENSION, GET, HISTORY, REGISTER, SEARCH, UPDATE
+from benchmarks.suites import growing
+from benchmarks.web import served
+from benchmarks.work import AMONG, DRIVER, EXTENSION, GET, HISTORY, REGISTER, SEARCH, UPDATE
+
+
+@pytest.fixture
+def measured() -> ModuleType:
+    """The module that makes the page of the results, which lies beside the docs and not in the package."""
+    path = SAVED.parents[1] / "docs" / "_ext" / "measured.py"
+    spec = importlib.util.spec_from_file_location("measured", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def works(_stack: ExitStack, wish: str) -> dict[str, Batch]:
@@ -38,8 +68,13 @@ def test_a_quick_run_measures_driver_and_extension_and_prints_both_tables(
     }
     assert all(0 < each["lowest"] <= each["median"] <= each["highest"] for each in ways.values())
     assert [row["work"] for row in found["figures"]] == [UPDATE, REGISTER, GET]
-    assert {"Python", "SQLite", "Flask-StateManager"} <= set(found["versions"])
-    assert found["machine"]["cores"] == os.cpu_count()
+    (run,) = found["runs"]
+    assert {"Python", "SQLite", "Flask-StateManager"} <= set(run["versions"])
+    assert "PostgreSQL" not in run["versions"], "nobody has asked for it"
+    assert run["machine"]["cores"] == os.cpu_count()
+    assert len(run["load"]) == 2
+    assert run["minutes"] >= 0
+    assert {each["run"] for each in found["results"]} == {0}
     printed = capsys.readouterr().out
     assert "| SQLite, WAL, NORMAL | update_state | bare driver |" in printed
     assert "cost at most 2" in printed
@@ -82,7 +117,7 @@ def test_an_operation_gets_each_number_once_inside_its_context() -> None:
 )  # fmt: skip
 def test_a_figure_is_reached_or_not(sign: str, bound: float, measured: str, reached: bool) -> None:
     results = [
-        {"store": "s", "work": "w", "way": way, "unit": "µs", "median": median}
+        {"store": "s", "work": "w", "way": way, "unit": "µs", "median": median, "unsteady": False}
         for way, median in ((EXTENSION, 3.0), (DRIVER, 2.0))
     ]
     known = {(str(each["store"]), str(each["work"]), str(each["way"])): each for each in results}
@@ -128,3 +163,170 @@ def test_the_saved_results_have_every_figure_and_the_page_is_made_of_them() -> N
     page = (SAVED.parents[1] / "docs" / "benchmarks.rst").read_text("utf-8")
     for part in ("figures", "results", "circumstances"):
         assert f".. generated:: measured_{part}\n" in page
+
+
+# -- what it was measured on -------------------------------------------------------------------------------------------
+
+
+def _result(suite: str, store: str, run: int = 0, highest: float = 2.0, way: str = DRIVER) -> dict[str, Any]:
+    contestant = Contestant(store, UPDATE, way, lambda _numbers: 0.0, times=[1.0, 1.0, highest])
+    return {"suite": suite, "run": run, **contestant.result()}
+
+
+def _run(name: str) -> dict[str, Any]:
+    return {"machine": name, "versions": {}, "load": [0.1, 0.2], "minutes": 1.0}
+
+
+def test_a_partial_save_leaves_to_each_suite_what_it_was_measured_on(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    everything = [_result("writes", "a"), _result("writes", "b"), _result("reads", "a"), _result("gone", "a")]
+    path.write_text(json.dumps(document(everything, [_run("old")])), encoding="utf-8")
+    save(document([_result("reads", "a")], [_run("other")]), path)
+    save(document([_result("writes", "b", highest=1.5)], [_run("new")]), path)
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    named = {(each["suite"], each["store"]): saved["runs"][each["run"]]["machine"] for each in saved["results"]}
+    assert named == {("writes", "a"): "old", ("writes", "b"): "new", ("reads", "a"): "other"}
+    save(document([_result("writes", "a")], [_run("new")]), path)
+    assert [run["machine"] for run in json.loads(path.read_text(encoding="utf-8"))["runs"]] == ["other", "new", "new"]
+
+
+def test_the_page_says_of_each_suite_what_it_was_measured_on(measured: ModuleType, tmp_path: Path) -> None:
+    machine = {"cores": 2, "system": "Linux", "processor": "a processor"}
+    old, new = ({**_run("x"), "machine": machine, "versions": {"PostgreSQL": version}} for version in ("15", "16"))
+    measured.SAVED = tmp_path / "results.json"
+    found = [_result("writes", "a"), _result("writes", "b", 1), _result("reads", "a")]
+    measured.SAVED.write_text(json.dumps(document(found, [old, new])))
+    first, second = filter(None, measured.measured_circumstances().splitlines())
+    assert first.startswith("writes on a; reads: 2 cores, Linux on a processor; PostgreSQL 15; load average 0.1 at the")
+    assert second.startswith("writes on b: 2 cores, Linux on a processor; PostgreSQL 16; load average 0.1 at the")
+    measured.SAVED.write_text(json.dumps(document(found[:1], [old])))
+    assert measured.measured_circumstances().startswith("2 cores, ")
+
+
+def test_rounds_that_differ_by_more_than_twice_are_marked_in_every_table(measured: ModuleType, tmp_path: Path) -> None:
+    figure = next(each for each in FIGURES if (each.work, each.against) == (UPDATE, DRIVER))
+    for highest, marked in ((2.0, False), (2.01, True)):
+        found = [_result("writes", figure.store, highest=highest), _result("writes", figure.store, way=EXTENSION)]
+        measured.SAVED = tmp_path / "results.json"
+        measured.SAVED.write_text(json.dumps(document(found, [_run("x")])))
+        tables = [results_table(found), measured.measured_results(), figures_table(found), measured.measured_figures()]
+        # Once for the contestant, or for the figure that it is part of, and once in the footnote.
+        assert [each.count("†") for each in tables] == [2 * marked] * 4
+        assert [FOOTNOTE in each for each in tables] == [marked] * 4
+
+
+def test_the_processor_has_a_name_where_the_system_tells_it(tmp_path: Path) -> None:
+    path = tmp_path / "cpuinfo"
+    path.write_text("processor\t: 0\nmodel name\t: A Processor @ 2.0 GHz\nmodel name\t: A Processor @ 2.0 GHz\n")
+    assert processor(path) == "A Processor @ 2.0 GHz"
+    path.write_text("processor\t: 0\n")
+    assert processor(path) == processor(tmp_path / "absent") != ""
+
+
+def test_servers_are_asked_for_their_versions_and_packages_tell_theirs() -> None:
+    with ExitStack() as stack:
+        ground = Ground(Choice(), stack)
+        assert list(ground.stores(["postgresql"]))
+        assert ground.redis()
+        found = versions(ground.versions)
+    assert all(found[name].split(".")[0].isdigit() for name in ("PostgreSQL", "Redis"))
+    assert {"alembic", "marshmallow", "msgspec"} <= set(found)
+    assert found["psycopg"].endswith(f"({psycopg.pq.__impl__})")
+
+
+# -- what is measured --------------------------------------------------------------------------------------------------
+
+
+class Features(NamedTuple):
+    """An extension whose callback and validator tell for which states they were called."""
+
+    extension: Extension
+    called: list[str]
+    checked: list[str]
+
+
+@pytest.fixture
+def features(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Features]:
+    called: list[str] = []
+    checked: list[str] = []
+
+    def valid(state: dict[str, Any]) -> bool:
+        checked.append(state["state_id"])
+        return True
+
+    monkeypatch.setattr(extension, "_called", lambda state_id, *_: called.append(state_id))
+    monkeypatch.setattr(extension, "_valid", valid)
+    with ExitStack() as stack:
+        store = Store("sqlite", "here", lambda: f"sqlite:///{tmp_path / 'states.db'}")
+        yield Features(Extension(store, stack), called, checked)
+
+
+def test_a_bulk_move_has_a_callback_and_a_validator_or_says_that_it_has_none(features: Features) -> None:
+    ours = features.extension
+    many = Many(ours, 2, 1)
+    for name, (_guards, validated) in TYPES.items():
+        features.called.clear()
+        features.checked.clear()
+        with ours.app.app_context():
+            bulk, loop = many.move(name)
+            bulk(0)
+            loop(0)
+        names = [f"{name}_bulk_0", f"{name}_bulk_1", f"{name}_loop_0"]
+        assert sorted(features.called) == names
+        assert sorted(features.checked) == names * validated
+    unvalidated = [name for name, (_guards, validated) in TYPES.items() if not validated]
+    assert unvalidated == ["plain", "ruled"]
+    assert all("no validator" in work for work in (PLAIN, RULED))
+
+
+def test_transitions_by_threads_have_a_callback_and_a_validator(features: Features) -> None:
+    ours = features.extension
+    with ours.app.app_context():
+        lanes = threads.verbs(ours)
+        for kind in threads.KINDS.values():
+            lanes[kind][0](0)
+            assert (features.called[-1], features.checked[-1]) == (f"{kind}_0_0", f"{kind}_0_0")
+
+
+def test_whatever_the_package_requires_is_imported_before_it_is_measured() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(SAVED.parents[1] / "setup.cfg")
+    required = [line.partition(">")[0].replace("-", "_") for line in setup["options"]["install_requires"].split()]
+    imported = [name.strip().partition(".")[0] for name in REQUIRED.split(",")]
+    assert imported == sorted(required)
+
+
+def test_growth_is_measured_among_two_numbers_of_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Contestant("here", GET, "10 states", lambda _numbers: 0.0)
+    asked: list[tuple[int, ...]] = []
+
+    def contestants(_store: Store, sizes: tuple[int, ...], _stack: ExitStack) -> list[Contestant]:
+        asked.append(sizes)
+        return [one]
+
+    monkeypatch.setattr(scale, "contestants", contestants)
+    with ExitStack() as stack:
+        ground = Ground(Choice(quick=True), stack)
+        (found,) = growing(ground, Store("sqlite", "here", str), stack)
+    assert (found.work, found.way, len(asked[0])) == (f"{GET}{AMONG}", "10 states", 2)
+
+
+@pytest.mark.parametrize("path", ["/hello", "/raw/seen_1", "/state/seen_1", "/orm/seen_1", "/near/seen_1"])
+def test_every_view_is_answered_inside_one_context(path: str, redis_url: str, tmp_path: Path) -> None:
+    urls = [f"sqlite:///{tmp_path / name}.db" for name in ("states", "rows")]
+    store = Store("sqlite", "here", str)
+    with ExitStack() as stack:
+        Extension(store, stack, url=urls[0]).seen()
+        host = Host(stack, urls[1], store.durable)
+        host.begin(NAMES, Accounts(host).keep)
+    pushed: list[Flask] = []
+
+    def remember(sender: Flask, **_sent: Any) -> None:
+        pushed.append(sender)
+
+    client = Client(served("sqlite", *urls, redis_url))
+    with appcontext_pushed.connected_to(remember):
+        answer = client.get(path)
+    assert answer.status_code == 200
+    assert b"hello" in answer.data or b"ada@example.com" in answer.data
+    assert len(pushed) == 1

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from marshmallow import INCLUDE, Schema, fields
-from msgspec.structs import replace
 
 from flask_statemanager import (
     BulkInterrupted,
@@ -968,7 +967,7 @@ def test_no_statistics_of_the_planner_make_it_scan_the_table(postgres_world: Wor
     move = Move("state", tuple(NAMES), ways, "suspend", Origin("me"), postgres_world.clock.now())
     with backend.writing() as unit:
         statement = backend._moves.statement(ways)
-        explained = replace(statement, sql=f"EXPLAIN {statement.sql}")
+        explained = statement.behind("EXPLAIN")
         plan = "\n".join(row[0] for row in unit.run(explained, backend._moves.values(move), planned=False))
     assert plan.count("Index Scan using") == 2, plan
     assert "Seq Scan on statemanager" not in plan

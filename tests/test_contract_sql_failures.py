@@ -11,10 +11,11 @@ import pytest
 from sqlalchemy import Engine, MetaData, create_engine, event
 from sqlalchemy.pool import QueuePool
 
-from flask_statemanager.backends.sql import dialects
 from flask_statemanager.backends.sql.backend import SqlBackend
-from flask_statemanager.backends.sql.dialects import PostgresDialect, SqliteDialect, dialect_of
+from flask_statemanager.backends.sql.dialects import dialect_of
 from flask_statemanager.backends.sql.engine import make_engine, switch_wal_on
+from flask_statemanager.backends.sql.postgresql_dialect import PostgresDialect
+from flask_statemanager.backends.sql.sqlite_dialect import SqliteDialect
 from flask_statemanager.backends.sql.tables import declare
 from flask_statemanager.core.record import Key
 from flask_statemanager.errors import (
@@ -149,7 +150,7 @@ def test_an_unsupported_database_is_a_configuration_error() -> None:
 
 
 def test_an_old_sqlite_is_a_configuration_error(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dialects.sqlite3, "sqlite_version_info", (3, 34, 1))
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
     with pytest.raises(ConfigurationError, match="RETURNING"):
         dialect_of(engine)
 
@@ -245,3 +246,24 @@ def test_after_a_broken_connection_the_next_write_has_a_new_one(postgres: SqlBac
         cut()
     assert store.read("b") is None
     assert store.update("a").version == 2
+
+
+def test_a_role_without_the_right_to_make_tables_is_told_so(postgres_url: str) -> None:
+    owner, guest = create_engine(postgres_url), create_engine(postgres_url)
+
+    def become_guest(connection: Any, _record: Any) -> None:
+        connection.execute("SET ROLE statemanager_guest")
+
+    with owner.begin() as connection:
+        connection.exec_driver_sql("DROP ROLE IF EXISTS statemanager_guest")
+        connection.exec_driver_sql("CREATE ROLE statemanager_guest")
+        connection.exec_driver_sql("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    event.listen(guest, "connect", become_guest)
+    try:
+        with pytest.raises(StorageError, match=r"permission denied.*grant the role that right"):
+            SqlBackend(guest, declare(MetaData())).create_tables()
+    finally:
+        guest.dispose()
+        with owner.begin() as connection:
+            connection.exec_driver_sql("DROP ROLE statemanager_guest")
+        owner.dispose()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import tracemalloc
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from msgspec.structs import replace
@@ -19,9 +21,11 @@ from flask_statemanager import (
     StateValidationError,
     StorageError,
 )
+from flask_statemanager.backends.sql import appends, copying, rows
 from flask_statemanager.backends.sql import many as many_module
 from flask_statemanager.backends.sql.backend import SqlBackend
 from flask_statemanager.backends.sql.tables import declare
+from flask_statemanager.core.codec import encode
 from flask_statemanager.core.ports import Backend
 from flask_statemanager.testing.contract import MultiKeyContract, Store
 from flask_statemanager.testing.contract.many import Many
@@ -182,17 +186,123 @@ def test_a_lost_race_names_the_record_and_leaves_nothing(postgres_world: World, 
 
 
 @pytest.mark.parametrize("first", [1, 1000])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "ALTER TABLE statemanager_state ADD CONSTRAINT ours CHECK (name <> 'b')",
+        "CREATE UNIQUE INDEX ours ON statemanager_state ((data->>'email'))",
+        "CREATE UNIQUE INDEX ours ON statemanager_history ((data->>'email'))",
+    ],
+)
 def test_what_the_database_refuses_for_another_reason_is_no_race(
-    postgres_world: World, from_: Ways, first: int
+    postgres_world: World, from_: Ways, first: int, rule: str
 ) -> None:
+    """An index of the application's own, for example; a single registration is refused in the same words."""
     from_(first)
+    states = postgres_world.states
     with postgres_world.db.engine.begin() as connection:
-        connection.exec_driver_sql("ALTER TABLE statemanager_state ADD CONSTRAINT ours CHECK (name <> 'b')")
+        connection.exec_driver_sql(rule)
+    states.register_state("there", "user", {"email": "b"})
+    with pytest.raises(StorageError) as alone:
+        states.register_state("b", "user", {"email": "b"})
     with pytest.raises(BulkInterrupted) as raised:
-        postgres_world.states.register_many("user", [{"state_id": name} for name in "abc"])
+        states.register_many("user", [{"state_id": name, "data": {"email": name}} for name in "abc"])
     assert isinstance(raised.value.__cause__, StorageError)
-    assert "ours" in str(raised.value.__cause__)
-    assert postgres_world.states.search_states().count() == 0
+    for error in (alone.value, raised.value.__cause__):
+        assert '"ours"' in str(error)
+        assert "refused a statement" in str(error)
+    assert states.search_states().count() == 1
+
+
+@pytest.fixture
+def guarded_url(postgres_url: str) -> Iterator[str]:
+    """A database in which the tables have row-level security, and a user whom it concerns."""
+    owner, name = create_engine(postgres_url), f"guest_{uuid4().hex}"
+    backend = SqlBackend(owner, declare(MetaData()), owned=True)
+    backend.create_tables()
+    with owner.begin() as connection:
+        for statement in (
+            f"CREATE ROLE {name}",
+            f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {name}",
+            f"GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {name}",
+            "ALTER TABLE statemanager_history ENABLE ROW LEVEL SECURITY",
+            "CREATE POLICY all_of_it ON statemanager_history USING (true)",
+        ):
+            connection.exec_driver_sql(statement)
+    yield f"{postgres_url}?options=-c%20role%3D{name}"
+    with owner.begin() as connection:
+        connection.exec_driver_sql(f"DROP OWNED BY {name}")
+        connection.exec_driver_sql(f"DROP ROLE {name}")
+    backend.close()
+
+
+def test_where_row_level_security_refuses_copy_rows_are_inserted_from_then_on(
+    guarded_url: str, from_: Ways, caplog: pytest.LogCaptureFixture
+) -> None:
+    from_(1)
+    backend = SqlBackend(create_engine(guarded_url), declare(MetaData()), owned=True)
+    many = Many(backend)
+    with caplog.at_level(logging.DEBUG, "flask_statemanager.sql"):
+        for names in ("abc", "def"):
+            many.apply(*(change_of(None, new_record(name), "create") for name in names))
+        many.apply(many.next("a", data={"n": 2}), many.next("b", status="parked"))
+    assert many.versions(*"abcdef") == {"a": 2, "b": 2, "c": 1, "d": 1, "e": 1, "f": 1}
+    assert [change.event for change in many.log("a")] == ["create", "update"]
+    # The states went in, and were taken back with the log.
+    copied = [line.getMessage().split(" (")[0] for line in caplog.records if line.getMessage().startswith("COPY")]
+    assert copied == ["COPY statemanager_state", "COPY statemanager_history"]
+    backend.close()
+
+
+@pytest.fixture(params=[1, 1000])
+def portioned(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, from_: Ways) -> Ways:
+    """Set how many characters are written at once, by whichever statement."""
+    from_(request.param)
+
+    def set_(number: int) -> None:
+        for module in (appends, copying, rows):
+            monkeypatch.setattr(module, "MAX_TEXT", number)
+
+    return set_
+
+
+def test_a_chunk_of_large_documents_is_not_written_out_as_a_whole(sql_world: World, portioned: Ways) -> None:
+    portioned(2**20)
+    many = Many(sql_world.runtime.backend)
+    many.store.fill({"warm": {}})
+    document = {"text": "x" * 2**18}
+    changes = [change_of(None, new_record(f"large{i}", data=document), "create") for i in range(64)]
+    tracemalloc.start()
+    try:
+        many.apply(*changes)
+        _present, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * 2**20, "the whole is 16 MiB"
+    assert len(many.read(*(change.key.name for change in changes))) == 64
+
+
+def test_portions_of_a_chunk_come_to_what_the_chunk_comes_to(sql_world: World, portioned: Ways) -> None:
+    portioned(1)
+    many = Many(sql_world.runtime.backend)
+    many.store.fill({"b": {}, "d": {}})
+    first = many.store.found("d").revision
+    changes = [
+        change_of(None, new_record("a"), "create"),
+        many.next("b", data={"n": 2}),
+        change_of(None, new_record("c"), "create"),
+        many.next("d", status="parked"),
+    ]
+    assert many.apply(*changes) == [first + 1, first + 2, first + 3, first + 4]
+    for name, change in zip("abcd", changes, strict=True):
+        (stored,) = many.read(name).values()
+        assert stored == replace(change.after, revision=stored.revision)
+        assert many.log(name)[-1].after == stored
+    again = [many.next("a", data={"n": 3}), change_of(None, new_record("b"), "create")]
+    with pytest.raises(StateConflict) as raised:
+        many.apply(*again)
+    assert (str(raised.value.key), raised.value.actual) == ("contract:b", 2)
+    assert many.versions(*"abcd") == {"a": 1, "b": 2, "c": 1, "d": 2}
 
 
 @pytest.mark.parametrize("number", [40, 2000])
@@ -228,13 +338,30 @@ def test_no_statistics_of_the_planner_make_it_look_at_other_changes(postgres_wor
     states.register_many("user", [{"state_id": name} for name in names])
     states.transition_many(names, "suspend")
     with backend.writing() as unit:
-        for statement, values in (
-            (backend._drawn, {"k_revisions": list(range(3001, 4001))}),
-            (backend._reads[False], {"k_names": names[:1000]}),
+        for statement, values, index in (
+            (backend._drawn, {"k_revisions": list(range(3001, 4001))}, "statemanager_history_pkey"),
+            (backend._reads[False], {"k_names": names[:1000]}, ""),
         ):
-            explained = replace(statement, sql=f"EXPLAIN {statement.sql}")
-            rows = unit.run(explained, {"k_bucket": "state", **values}, planned=False)
+            rows = unit.run(statement.behind("EXPLAIN"), {"k_bucket": "state", **values}, planned=False)
             plan = "\n".join(row[0] for row in rows)
-            assert "Index Scan using" in plan, plan
+            assert f"Index Scan using {index}" in plan, plan
             assert "Seq Scan on statemanager" not in plan, plan
             assert "Bitmap" not in plan, plan
+
+
+def test_sqlite_finds_what_was_moved_by_its_revision(sqlite_world: World) -> None:
+    """And does not walk through the whole log, which it would have an index for."""
+    backend, states = sqlite_world.runtime.backend, sqlite_world.states
+    names = [f"u{i}" for i in range(300)]
+    states.register_many("user", [{"state_id": name} for name in names])
+    states.transition_many(names, "suspend")
+    with backend.reading() as unit:
+        values = {"k_bucket": "state", "k_revisions": encode(list(range(301, 601)))}
+        plan = [row[3] for row in unit.run(backend._drawn.behind("EXPLAIN QUERY PLAN"), values)]
+        changes = backend.changes_of(unit, "state", list(range(301, 601)))
+        assert backend.changes_of(unit, "else", [301]) == []
+    assert plan[0] == "SEARCH statemanager_history USING INTEGER PRIMARY KEY (rowid=?)", plan
+    assert "(bucket=? AND name=? AND version=?)" in plan[-1], plan
+    assert [(change.revision, change.before and change.before.version) for change in changes] == [
+        (revision, 1) for revision in range(301, 601)
+    ]

@@ -26,7 +26,7 @@ from flask_statemanager.core.record import Key
 from flask_statemanager.errors import StorageError, StorageTimeout, StorageUnavailable
 
 OURS = {f"statemanager_{name}" for name in ("state", "history", "outbox", "idempotency", "worker")} | {VERSION_TABLE}
-FIRST, NEWEST = "0001", "0002"
+FIRST, NEWEST = "0001", "0003"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -86,6 +86,12 @@ def left_behind(engine: Engine) -> list[str]:
         return list(connection.scalars(text(queries[engine.dialect.name])))
 
 
+def _in_words(index: Any) -> str:
+    # What an index is limited to is an object of its own each time.
+    options = {name: str(value) for name, value in index.get("dialect_options", {}).items()}
+    return repr({**index, "dialect_options": options})
+
+
 def schema_of(engine: Engine) -> dict[str, Any]:
     """Everything a database says about our tables, in words that can be compared."""
     inspector = inspect(engine)
@@ -94,7 +100,7 @@ def schema_of(engine: Engine) -> dict[str, Any]:
         found[name] = {
             "columns": [{**column, "type": repr(column["type"])} for column in inspector.get_columns(name)],
             "key": inspector.get_pk_constraint(name),
-            "indexes": sorted(inspector.get_indexes(name), key=lambda index: str(index["name"])),
+            "indexes": sorted((str(index["name"]), _in_words(index)) for index in inspector.get_indexes(name)),
             "unique": inspector.get_unique_constraints(name),
             "checks": inspector.get_check_constraints(name),
         }
@@ -291,7 +297,7 @@ def guarded(engine: Engine) -> bool:
         return missing(connection, None) == []
 
 
-def test_a_database_with_states_goes_to_the_second_revision_and_back(backend, engine):
+def test_a_database_with_states_goes_to_the_newest_revision_and_back(backend, engine):
     assert migration.upgrade(backend, FIRST) == migration.Move(None, FIRST)
     unguarded(engine)
     run(engine, STATE, CHANGE)
@@ -303,13 +309,27 @@ def test_a_database_with_states_goes_to_the_second_revision_and_back(backend, en
         connection.execute(text("DELETE FROM statemanager_history"))
     with backend.reading() as unit:
         assert backend.read(unit, Key("state", "a")).data == {"n": 1}
-    assert migration.downgrade(backend, "-1") == migration.Move(NEWEST, FIRST)
+    assert migration.downgrade(backend, FIRST) == migration.Move(NEWEST, FIRST)
     assert contents(engine) == before
     left = {"statemanager_state", "statemanager_history", VERSION_TABLE}
     assert set(inspect(engine).get_table_names()) == left
     run(engine, "UPDATE statemanager_history SET actor = 'me'")
     assert migration.upgrade(backend) == migration.Move(FIRST, NEWEST)
     assert guarded(engine)
+
+
+def test_states_without_owner_and_expiry_are_in_no_index_of_these_from_the_third_revision_on(backend, engine):
+    def limits() -> dict[str, bool]:
+        prefix, where = "ix_statemanager_state_", f"{engine.dialect.name}_where"
+        indexes = inspect(engine).get_indexes("statemanager_state")
+        return {str(index["name"]).removeprefix(prefix): where in index["dialect_options"] for index in indexes}
+
+    migration.upgrade(backend, "0002")
+    assert not any(limits().values())
+    migration.upgrade(backend)
+    assert limits() == {"type": False, "status": False, "owner": True, "expires": True}
+    assert migration.downgrade(backend, "-1") == migration.Move("0003", "0002")
+    assert not any(limits().values())
 
 
 def test_a_missing_guard_is_told_and_made_by_the_next_upgrade(backend, engine):
@@ -363,7 +383,7 @@ def test_downgrade_refuses_tables_that_it_did_not_make(backend, engine):
 
 
 def test_an_unknown_revision_is_refused_with_the_known_ones(backend, engine):
-    with pytest.raises(StorageError, match=f"known revisions are base, {FIRST}, {NEWEST}"):
+    with pytest.raises(StorageError, match=f"known revisions are base, {FIRST}, 0002, {NEWEST}"):
         migration.upgrade(backend, "0815")
     assert not set(inspect(engine).get_table_names()) & {"statemanager_state", "statemanager_history"}
 

@@ -16,8 +16,8 @@ from sqlalchemy.pool import QueuePool
 from flask_statemanager import ConfigurationError, StorageError, StorageTimeout, StorageUnavailable
 from flask_statemanager.backends.memory import MemoryBackend
 from flask_statemanager.backends.sql.backend import SqlBackend
-from flask_statemanager.backends.sql.dialects import SqliteDialect
 from flask_statemanager.backends.sql.engine import make_engine, switch_wal_on
+from flask_statemanager.backends.sql.sqlite_dialect import SqliteDialect
 from flask_statemanager.backends.sql.tables import declare
 from flask_statemanager.config import Settings
 from flask_statemanager.core.ports import Backend

@@ -33,7 +33,7 @@ def index() -> None:
 @as_json
 @with_appcontext
 def list_indexes(*, as_json: bool) -> None:
-    """List the indexes that are configured, and ours that are not any more."""
+    """List the indexes that are configured, and ours that are not."""
     found = indexes.standings(sql_backend())
     if as_json:
         say(document({"items": [asdict(standing) for standing in found]}))
@@ -62,7 +62,7 @@ def sync(*, dry_run: bool, as_json: bool) -> None:
     unused = [standing for standing in indexes.standings(backend) if standing.standing == UNUSED]
     if unused:
         number = counted(len(unused), "index", "indexes")
-        say(f"Not configured any more: {number}; 'flask state index drop' drops them.")
+        say(f"Not configured here: {number}; 'flask state index drop' drops them.")
 
 
 @index.command()
@@ -73,15 +73,20 @@ def sync(*, dry_run: bool, as_json: bool) -> None:
 @as_json
 @with_appcontext
 def drop(*, names: tuple[str, ...], everything: bool, yes: bool, dry_run: bool, as_json: bool) -> None:
-    """Drop indexes that are not configured any more, or those named.
+    """Drop indexes that are not configured, or those named.
+
+    Another application on this database may use what is not configured here.
 
     \f
 
     :raises click.ClickException: when there is none of a name.
     """  # noqa: D301 - click ends the help at \f
     backend = sql_backend()
-    chosen = _chosen(indexes.standings(backend), names, everything)
+    found = indexes.standings(backend)
+    chosen = _chosen(found, names, everything)
     if chosen and not yes and not dry_run:
+        if any(standing.standing == UNUSED and standing.name in chosen for standing in found):
+            click.echo("Another application on this database may use what is not configured here.", err=as_json)
         click.confirm(f"Drop {counted(len(chosen), 'index', 'indexes')}?", abort=True, err=as_json)
     steps = indexes.drop(backend, chosen, lambda step: None if as_json else _tell(step, dry_run), dry_run=dry_run)
     if as_json:
@@ -123,7 +128,7 @@ def _drawn(found: Sequence[Standing]) -> str:
 def _tell(step: Step, dry_run: bool) -> None:
     if not dry_run:
         say(f"{_DOING[step.act]} {step.name} ...")
-    elif step.act != ANALYZE:
+    else:
         say(f"Would {step.act} {step.name}")
 
 
@@ -133,4 +138,4 @@ def _summarize(steps: Sequence[Step], dry_run: bool, nothing: str) -> None:
     elif not dry_run:
         found = {act: sum(step.act == act for step in steps) for act in _DONE}
         told = [f"{counted(number, 'index', 'indexes')} {_DONE[act]}" for act, number in found.items() if number]
-        say(f"{', '.join(told)}.")
+        say(f"{', '.join(told) or 'All configured indexes are ready'}.")

@@ -102,7 +102,7 @@ class Bucket(Reader):
         self.publisher.check_cascade()
         key = Key(self.name, name)
         if once is None and not isinstance(decide, Lookup) and self._alone(key, session):
-            believed = self.at_hand(name, expect) if seen is UNSEEN else seen
+            believed = self.at_hand(name, expect) if seen is UNSEEN and expect is not None else seen
             with suppress(TransactionNeeded):
                 return self._alter(key, decide, expect, origin, believed)
 
@@ -119,7 +119,7 @@ class Bucket(Reader):
         return not (joins or self.hooked() or self._contention.hot(key))
 
     def _alter(self, key: Key, decide: Decide, expect: Expectation, origin: Origin, seen: Seen) -> Record | None:
-        now = self.clock.now()
+        now: datetime | None = None
 
         def decided(stored: Record | None) -> list[Change]:
             # Behind what was waited for: what expired meanwhile has expired.
@@ -145,7 +145,7 @@ class Bucket(Reader):
                 self.doubt([key.name])
             raise
         found = done[-1].after if done else short.stored
-        return found if found is None or (done and found.deleted) else self.present(found, now)
+        return found if found is None or (done and found.deleted_at is not None) else self.present(found, now)
 
     def _planned(self, unit: Any, done: Sequence[Change]) -> None:
         # One by one, as they are of one record: what the second takes away may be what the first leaves behind.
@@ -278,7 +278,7 @@ class Bucket(Reader):
         :param now: the moment.
         :raises StateManagerError: whatever the decision or a check refuses with.
         """
-        alive = stored is not None and not stored.deleted
+        alive = stored is not None and stored.deleted_at is None
         if alive:
             compare(key, stored, expect)
         expiry = expiry_of(stored, self.policy, origin, now)

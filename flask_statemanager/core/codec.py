@@ -13,7 +13,7 @@ from collections.abc import Collection
 from math import isfinite
 
 import orjson
-from msgspec import Struct
+from msgspec import Struct, to_builtins
 from msgspec.structs import replace
 
 from ..errors import LimitExceeded, StateValidationError, shown
@@ -140,6 +140,7 @@ def clean(value: JSON, path: str, limit: int) -> JSON:
     """
     plain = _plain_text(value, limit)
     if plain is not None and len(plain) <= limit:
+        # What was looked at, and not what another thread may have made of the caller's own meanwhile.
         return orjson.loads(plain)
     return _Cleaner(limit).value(value, path, 0)
 
@@ -255,15 +256,11 @@ def same(left: JSON, right: JSON) -> bool:
     return bool(left == right)
 
 
-def copied(value: JSON) -> JSON:
-    """Copy a clean value deeply, so that a caller may edit it.
+copied = to_builtins
+"""Copies a clean value deeply, so that a caller may edit it.
 
-    :param value: a clean JSON value.
-    :returns: an equal value that shares no list or dict with it.
-    """
-    if not value:
-        return type(value)() if isinstance(value, dict | list) else value
-    return orjson.loads(orjson.dumps(value)) if isinstance(value, dict | list) else value
+It makes new dicts and lists all the way down, and shares the texts, which nobody can edit.
+"""
 
 
 def isolated_change(change: Change) -> Change:

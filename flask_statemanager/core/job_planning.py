@@ -45,7 +45,11 @@ class JobPlanning:
 
         :param changes: the changes, not stored yet.
         """
-        return any(plan.concerns(change) for plan in self.plans for change in changes)
+        for change in changes:
+            for plan in self.plans:
+                if plan.concerns(change):
+                    return True
+        return False
 
     def plan(self, unit: Any, changes: Sequence[Change]) -> None:
         """Store the jobs that changes leave behind.

@@ -68,7 +68,7 @@ def settle(acts: Sequence[Act]) -> None:
 
     :param acts: in the order of registration.
     """
-    endings = dict.fromkeys(act() for act in acts)
+    endings = dict.fromkeys([act() for act in acts])
     for ending in endings:
         if ending is not None:
             ending()

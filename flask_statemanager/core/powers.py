@@ -72,7 +72,7 @@ class Searches(ABC):
 
     @abstractmethod
     def unserved(self, query: Query) -> list[str]:
-        """Return the paths of a query's filters that are looked at record by record, where an index could be made.
+        """Return the paths of a query's filters that no index serves, each once.
 
         :param query: the query.
         :returns: for example ``data.plan``; nothing where records have no indexes at all.

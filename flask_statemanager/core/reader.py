@@ -129,6 +129,8 @@ class Reader:
         :param record: a live record.
         :param at: the moment; now by default.
         """
+        if record.expires_at is None:
+            return record
         lapsed = self.policy.lapse(record, at or self.clock.now())
         return record if lapsed is None else lapsed
 

@@ -104,7 +104,8 @@ class Change(Struct, frozen=True):
 
         :param revision: the revision.
         """
-        return replace(self, revision=revision, after=replace(self.after, revision=revision))
+        after = replace(self.after, revision=revision)
+        return Change(revision, self.key, self.version, self.event, self.before, after, self.origin, self.at)
 
     @property
     def actor(self) -> str:

@@ -7,6 +7,7 @@ task, a thread pool) may still show it: a session serves one thread, and a trans
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -85,18 +86,18 @@ class entered:  # noqa: N801 - a context manager, used like a function
         return self._entry.asked
 
     def __enter__(self) -> None:
-        entry = self._entry
-        present = _present(entry.backend)
+        entry, around = self._entry, _entries.get()
+        present = _present(entry.backend) if around else ()
         if present:
             _check_nesting(present, entry.key)
-        self._token = _entries.set((*_entries.get(), entry))
+        self._token = _entries.set((*around, entry))
 
     def __exit__(self, *_raised: object) -> None:
         self._entry.over = True
         _entries.reset(self._token)
 
 
-def _check_nesting(present: list[_Entry], key: Key | None) -> None:
+def _check_nesting(present: Sequence[_Entry], key: Key | None) -> None:
     if key is not None and any(entry.key == key for entry in present):
         raise StateManagerError(
             f"{key} is being written, and a 'before' hook of that write writes it again: "

@@ -65,7 +65,8 @@ class Policy(Struct, frozen=True):
     """The rules of a bucket.
 
     :param max_value_bytes: the most bytes that data and metadata may take as JSON.
-    :param lapse: returns the record that an expired one counts as, or None when it counts as it is.
+    :param lapse: returns the record that an expired one counts as, or None when it counts as it is; not asked where
+        there is no ``expires_at``.
     """
 
     max_value_bytes: int
@@ -99,21 +100,21 @@ def numbered(before: Record | None, key: Key, step: Step, origin: Origin, now: d
     :param now: the moment.
     :returns: the change, its revision not drawn yet.
     """
-    at = now if before is None else max(now, before.updated_at)
-    if before is not None and before.deleted:
+    at = now if before is None or now >= before.updated_at else before.updated_at
+    if before is not None and before.deleted_at is not None:
         # Strictly later, so that nothing that was meant for the earlier one of this name can take it for that.
         at = max(at, before.updated_at + timedelta(microseconds=1))
     version = 1 if before is None else before.version + 1
-    alive = before is not None and not before.deleted
+    alive = None if before is None or before.deleted_at is not None else before
     after = replace(
         step.after,
         version=version,
         revision=0,
-        created_at=before.created_at if alive and before is not None else at,
+        created_at=at if alive is None else alive.created_at,
         updated_at=at,
-        deleted_at=at if step.after.deleted else None,
+        deleted_at=None if step.after.deleted_at is None else at,
     )
-    return Change(0, key, version, step.event, before if alive else None, after, origin, at)
+    return Change(0, key, version, step.event, alive, after, origin, at)
 
 
 def expiry_of(stored: Record | None, policy: Policy, origin: Origin, now: datetime) -> Change | None:
@@ -124,8 +125,10 @@ def expiry_of(stored: Record | None, policy: Policy, origin: Origin, now: dateti
     :param origin: who asks; the change itself is the system's.
     :param now: the moment.
     """
-    lapsed = None if stored is None or stored.deleted else policy.lapse(stored, now)
-    if stored is None or lapsed is None:
+    if stored is None or stored.expires_at is None or stored.deleted_at is not None:
+        return None
+    lapsed = policy.lapse(stored, now)
+    if lapsed is None:
         return None
     by_itself = replace(origin, actor="system", source="expiry", reason=None, idempotency_key=None)
     return numbered(stored, stored.key, Step("expire", lapsed), by_itself, now)

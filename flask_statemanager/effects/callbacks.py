@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -80,20 +80,22 @@ class CallbackRegistry:
         """The names of the durable effects, sorted."""
         return sorted(self._effects)
 
-    def matching(self, when: str, names: frozenset[str], known: frozenset[str], state_id: str) -> Iterable[Registered]:
+    def matching(
+        self, when: str, names: frozenset[str], known: Callable[[], frozenset[str]], state_id: str
+    ) -> list[Registered]:
         """Return the callbacks that hear of a change.
 
         :param when: ``before``, ``after`` or ``durable``.
         :param names: the event names of the change.
-        :param known: all event names; a name outside of them is a state id.
+        :param known: returns all event names; a name outside of them is a state id.
         :param state_id: the state.
         """
-        for registered in self._registered.get(when, ()):
-            if registered.state_id not in (None, state_id):
-                continue
-            by_id = registered.event == state_id and registered.event not in known
-            if by_id or registered.event in names:
-                yield registered
+        return [
+            registered
+            for registered in self._registered.get(when, ())
+            if (registered.state_id is None or registered.state_id == state_id)
+            and (registered.event in names or (registered.event == state_id and state_id not in known()))
+        ]
 
     def has(self, when: str) -> bool:
         """Tell whether there is any callback of a kind.
@@ -135,11 +137,13 @@ class CallbackRunner:
         """
         return self._registry.has(when)
 
-    def durabilities(self, change: Change) -> Iterable[Durability]:
+    def durabilities(self, change: Change) -> Sequence[Durability]:
         """Return the durable effects that a change causes.
 
         :param change: the change.
         """
+        if not self._registry.has("durable"):
+            return ()
         return [found.durability for found in self._matching("durable", change) if found.durability is not None]
 
     def before(self, change: Change) -> None:
@@ -167,7 +171,7 @@ class CallbackRunner:
     def _matching(self, when: str, change: Change) -> Iterable[Registered]:
         if not self._registry.has(when):
             return ()
-        return self._registry.matching(when, self._names(change), self._known(), change.key.name)
+        return self._registry.matching(when, self._names(change), self._known, change.key.name)
 
     def _call(self, registered: Registered, change: Change) -> None:
         old = {} if change.before is None else self._present(change.before)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any
@@ -178,7 +178,7 @@ class EffectRunner:
         self,
         known: Known,
         *,
-        matching: Callable[[Change], Iterable[Durability]],
+        matching: Callable[[Change], Sequence[Durability]],
         present: Callable[[Record], dict[str, Any]],
         backend: Backend,
         clock: Clock,
@@ -199,7 +199,7 @@ class EffectRunner:
 
         :param change: the change.
         """
-        return any(True for _durability in self._matching(change))
+        return bool(self._matching(change))
 
     def __call__(self, _unit: Any, change: Change) -> list[Job]:
         """Return the jobs of the effects that a change causes, one for each name.

@@ -91,7 +91,7 @@ class Update(Struct, frozen=True):
         :raises TransitionNotAllowed: when status or guards do not allow it.
         :raises StateValidationError: when the input does not fit the type.
         """
-        if current is None or current.deleted:
+        if current is None or current.deleted_at is not None:
             raise StateNotFound(self.name)
         definition = self.definition.get(current.type) if isinstance(self.definition, Definitions) else self.definition
         check_identity(self.envelope, self.name, current.type)

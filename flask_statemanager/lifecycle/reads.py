@@ -173,7 +173,9 @@ class LifecycleReads(ABC):
             if asked.filters:
                 parts.unserved(asked.type, parts.searches.unserved(asked))
             with parts.bucket.reading(session) as unit:
-                return [parts.bucket.present(found, asked.now) for found in parts.searches.search(unit, asked)]
+                found = parts.searches.search(unit, asked)
+            present = parts.bucket.present
+            return [each if each.expires_at is None else present(each, asked.now) for each in found]
 
         def count(asked: Query, exact_to: int | None) -> int:
             if asked.filters:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
-from ..core.clock import iso
+from ..core.clock import iso, iso_again
 from ..core.codec import copied
 from ..core.patch import diff
 from ..core.record import Change, JSONObject, Record
@@ -37,7 +39,7 @@ class State(dict[str, Any]):
 
         :param record: any record.
         """
-        return cls._around(record, copied(record.data), copied(record.metadata))
+        return cls._around(record, copied(record.data), copied(record.metadata), iso_again)
 
     @classmethod
     def taking(cls, record: Record) -> State:
@@ -45,10 +47,13 @@ class State(dict[str, Any]):
 
         :param record: the record.
         """
-        return cls._around(record, record.data, record.metadata)
+        return cls._around(record, record.data, record.metadata, iso)
 
     @classmethod
-    def _around(cls, record: Record, data: JSONObject, metadata: JSONObject) -> State:
+    def _around(
+        cls, record: Record, data: JSONObject, metadata: JSONObject, written: Callable[[datetime], str]
+    ) -> State:
+        created_at = written(record.created_at)
         state = cls(
             state_id=record.key.name,
             name=record.label,
@@ -58,11 +63,11 @@ class State(dict[str, Any]):
             metadata=metadata,
             version=record.version,
             revision=record.revision,
-            created_at=iso(record.created_at),
-            updated_at=iso(record.updated_at),
+            created_at=created_at,
+            updated_at=created_at if record.updated_at is record.created_at else written(record.updated_at),
         )
         if record.expires_at is not None:
-            state["expires_at"] = iso(record.expires_at)
+            state["expires_at"] = written(record.expires_at)
         if record.owner is not None:
             state["owner"] = record.owner
         return state
@@ -143,7 +148,7 @@ class HistoryEntry(dict[str, Any]):
 
         :param change: the change.
         """
-        before = change.before
+        before, origin = change.before, change.origin
         return cls(
             state_id=change.key.name,
             version=change.version,
@@ -152,10 +157,10 @@ class HistoryEntry(dict[str, Any]):
             from_status=None if before is None else before.status,
             to_status=change.after.status,
             timestamp=iso(change.at),
-            actor=change.actor,
-            source=change.source,
-            reason=change.reason,
-            request_id=change.request_id,
+            actor=origin.actor,
+            source=origin.source,
+            reason=origin.reason,
+            request_id=origin.request_id,
             old_data={} if before is None else before.data,
             new_data=change.after.data,
         )

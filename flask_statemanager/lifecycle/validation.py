@@ -48,8 +48,8 @@ def open_envelope(value: object, limit: int, field: str) -> Envelope:
         return Envelope()
     if not isinstance(value, dict):
         raise StateValidationError({field: [f"Must be a dict, not {type(value).__name__}."]})
-    enveloped = any(isinstance(value.get(part), dict) for part in ("data", "metadata")) and value.keys() <= STATE_KEYS
-    if not enveloped:
+    parted = isinstance(value.get("data"), dict) or isinstance(value.get("metadata"), dict)
+    if not parted or not value.keys() <= STATE_KEYS:
         return Envelope(data=clean(value, "data", limit))
     parts: dict[str, Any] = {part: _object(value.get(part), part, limit) for part in ("data", "metadata")}
     for part in ("name", "type", "state_id"):
@@ -138,7 +138,7 @@ class StateValidation:
         :raises StateValidationError: with the messages per field.
         """
         definition = self._definitions.find(change.after.type)
-        if definition is None or change.after.deleted or _unchanged(change):
+        if definition is None or change.after.deleted_at is not None or _unchanged(change):
             return
         if definition.schema is not None:
             _check_schema(definition, State.of(change.after))

@@ -1,4 +1,4 @@
-"""Searches by fields that have no index, counted by field, so that an operator sees what to index."""
+"""Searches by fields without an index for them, counted by field, so that an operator sees what to index."""
 
 from __future__ import annotations
 

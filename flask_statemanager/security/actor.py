@@ -42,19 +42,21 @@ class ActorSource:
         :raises LimitExceeded: when one of them is too long.
         """
         requested = has_request_context()
-        found = self._actor(requested) if actor is None else actor
+        # Looked for once: to find none costs what raising an error does.
+        command = None if requested else click.get_current_context(silent=True)
+        found = self._actor(requested, command) if actor is None else actor
         return Origin(
             SYSTEM if found is SYSTEM else check_text(found, "actor", MAX_TEXT),
-            _source(requested) if source is None else check_text(source, "source", MAX_TEXT),
+            _source(requested, command) if source is None else check_text(source, "source", MAX_TEXT),
             None if reason is None else check_text(reason, "reason", MAX_REASON),
             _request_id() if requested else None,
         )
 
-    def _actor(self, requested: bool) -> str:
+    def _actor(self, requested: bool, command: click.Context | None) -> str:
         if requested:
             found = None if self.loader is None else self.loader()
             return SYSTEM if found is None else str(found)
-        return SYSTEM if click.get_current_context(silent=True) is None else _cli_user()
+        return SYSTEM if command is None else _cli_user()
 
 
 def _cli_user() -> str:
@@ -64,11 +66,10 @@ def _cli_user() -> str:
         return "cli"
 
 
-def _source(requested: bool) -> str | None:
+def _source(requested: bool, command: click.Context | None) -> str | None:
     if requested:
         return request.endpoint[:MAX_TEXT] if request.endpoint else None
-    context = click.get_current_context(silent=True)
-    return None if context is None else context.command_path[:MAX_TEXT] or None
+    return None if command is None else command.command_path[:MAX_TEXT] or None
 
 
 def _request_id() -> str | None:

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 from flask_statemanager.backends.sql.backend import SqlBackend
-from flask_statemanager.backends.sql.dialects import PostgresDialect, SqliteDialect
+from flask_statemanager.backends.sql.postgresql_dialect import PostgresDialect
+from flask_statemanager.backends.sql.sqlite_dialect import SqliteDialect
 from flask_statemanager.effects.queue import JobQueue
 from tests.processes.application import AFTER_EFFECT, BEFORE_EFFECT, Shared
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from sqlalchemy.engine import Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.orm import Session
 
 from ...config import IndexedField
@@ -22,14 +22,15 @@ from .dialects import dialect_of
 from .fields import Fields
 from .finding import SqlFinding
 from .idempotency import SqlIdempotency
-from .joining import hold, joined, refuse_to_wait_for_itself
+from .joining import joined, refuse_to_wait_for_itself
 from .listing import Listing
 from .many import SqlMany
 from .outbox import SqlOutbox
+from .reading import Row
 from .retention import SqlRetention
 from .search import Searching
 from .sessions import made_whole
-from .statements import Row, Statements
+from .statements import Statements
 from .tables import Tables
 
 _TUNING = frozenset(
@@ -99,10 +100,13 @@ class SqlBackend(
         """Make the tables that are missing.
 
         :raises StorageUnavailable: when the database cannot be reached.
+        :raises StorageError: when it refuses.
         """
         try:
             self.tables.state.metadata.create_all(self.engine, tables=list(self.tables.all))
         except DBAPIError as error:
+            if isinstance(error, ProgrammingError) and error.orig is not None:
+                raise self._dialect.wrapped(error.orig, None, self.tables.state.fullname) from error
             raise unreachable(error) from error
 
     def reading(self) -> AbstractContextManager[SqlUnit]:
@@ -154,7 +158,7 @@ class SqlBackend(
         statement = self._statements.read_locked if lock else self._statements.read
         found = self._one(unit.run(statement, self._statements.key_values(key)))
         if lock and found is not None:
-            hold(unit, [key])
+            unit.hold([key])
         return found
 
     def fetch(self, key: Key) -> Record | None:
@@ -182,7 +186,7 @@ class SqlBackend(
         revision = write(unit, change)
         if revision is None:
             raise StateConflict(change.key, change.version - 1, None)
-        hold(unit, [change.key])
+        unit.hold([change.key])
         return revision
 
     def _at_once(self, unit: SqlUnit, change: Change) -> int | None:
@@ -208,7 +212,7 @@ class SqlBackend(
         if change.version == 1:
             touched = unit.run(self._statements.insert_state, values, fetch=False)
         else:
-            values |= self._statements.key_values(change.key) | {"k_version": change.version - 1}
+            values |= {"k_bucket": change.key.bucket, "k_name": change.key.name, "k_version": change.version - 1}
             touched = unit.run(self._statements.update_for(change), values, fetch=False)
         return revision if touched[0][0] == 1 else None
 
@@ -264,7 +268,7 @@ class SqlBackend(
         """
         statement, values = self._listing.statement(query)
         rows = unit.run(statement, values, planned=query.key is not None)
-        return [self._statements.change(row) for row in rows]
+        return self._statements.changes(rows)
 
     def record_at(self, unit: SqlUnit, key: Key, at: int | datetime) -> Record | None:
         """Return a record as it was at a version or moment.

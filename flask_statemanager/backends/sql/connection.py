@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Hashable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from sqlalchemy.engine import Engine
@@ -16,8 +16,8 @@ from ...core.ports import Act, Unit, settle
 from ...core.record import Record
 from ...errors import StorageError, StorageTimeout, StorageUnavailable
 from .dialect import Dialect
-from .dialects import SqliteDialect
-from .statements import Compiled, Row
+from .reading import Row
+from .statements import Compiled
 
 logger = logging.getLogger("flask_statemanager.sql")
 
@@ -51,6 +51,12 @@ class SqlUnit(Unit):
         :param act: called in the order of registration.
         """
         self.acts.append(act)
+
+    def hold(self, locks: Iterable[Hashable]) -> None:
+        """Do nothing: a transaction of its own ends before anybody could ask what it has locked.
+
+        :param locks: records, and what else others wait for.
+        """
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -164,7 +170,7 @@ class Pool:
         :raises StorageError: when none is to be had.
         """
         try:
-            return self.engine.raw_connection()
+            return self.dialect.engine.raw_connection()
         except PoolTimeout as error:
             raise StorageTimeout("No database connection became free: give the engine a larger pool.") from error
         except (DBAPIError, self.dialect.errors) as error:
@@ -183,13 +189,15 @@ class Loan(AbstractContextManager[SqlUnit]):
         self._write = write
 
     def __enter__(self) -> SqlUnit:
-        dialect = self._pool.dialect
+        dialect, table = self._pool.dialect, self._pool.table
         self._fairy = fairy = self._pool.checked_out()
-        self._unit = unit = SqlUnit(fairy.driver_connection, dialect, self._pool.table)
+        # Of drivers that do not await it is the driver's own, found without three calls.
+        self._connection = connection = fairy.dbapi_connection
+        self._unit = unit = SqlUnit(connection, dialect, table)
         try:
-            self._found = dialect.begin(unit.connection, write=self._write)
+            self._found = dialect.begin(connection, write=self._write)
         except BaseException as error:
-            wrapped = dialect.wrapped(error, unit.connection, unit.table) if isinstance(error, dialect.errors) else None
+            wrapped = dialect.wrapped(error, connection, table) if isinstance(error, dialect.errors) else None
             if wrapped is None:
                 fairy.invalidate(error)
             fairy.close()
@@ -213,29 +221,28 @@ class Loan(AbstractContextManager[SqlUnit]):
             settle(self._unit.acts)
 
     def _commit(self) -> None:
-        unit, dialect = self._unit, self._pool.dialect
+        dialect, done = self._pool.dialect, False
         try:
-            dialect.end(unit.connection, commit=True)
+            dialect.end(self._connection, commit=True)
+            done = True
+            dialect.restore(self._connection, self._found)
+            self._usable = True
         except dialect.errors as failure:
-            self._roll_back()
-            raise dialect.wrapped(failure, unit.connection, unit.table) from failure
-        # It is done, whatever becomes of the connection.
-        with suppress(dialect.errors):
-            self._restore()
+            # What is done is done, whatever becomes of the connection.
+            if not done:
+                self._roll_back()
+                raise dialect.wrapped(failure, self._connection, self._pool.table) from failure
 
     def _roll_back(self) -> None:
         """Roll back; where even that fails the connection is dead, and so are the idle ones beside it."""
         dialect = self._pool.dialect
         try:
-            if not dialect.interrupt(self._unit.connection):
-                dialect.end(self._unit.connection, commit=False)
-                self._restore()
+            if not dialect.interrupt(self._connection):
+                dialect.end(self._connection, commit=False)
+                dialect.restore(self._connection, self._found)
+                self._usable = True
         except dialect.errors:
             self._pool.engine.dispose()
-
-    def _restore(self) -> None:
-        self._pool.dialect.restore(self._unit.connection, self._found)
-        self._usable = True
 
 
 class SharedConnection(Pool):
@@ -313,7 +320,7 @@ def in_memory(dialect: Dialect) -> bool:
 
     :param dialect: the database's habits.
     """
-    if not isinstance(dialect, SqliteDialect):
+    if dialect.name != "sqlite":
         return False
     url = dialect.engine.url
     named = url.database or ""

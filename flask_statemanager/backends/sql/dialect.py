@@ -7,9 +7,14 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, ClassVar
 
+from sqlalchemy import Table
 from sqlalchemy.engine import Engine
 
 from ...core.record import JSON
+
+UPGRADE_HINT = "run 'flask state db upgrade' (or db.create_all() where the application makes its tables so)"
+
+CHECK_HINT = "'flask state db check' tells."
 
 
 class Dialect(ABC):
@@ -27,6 +32,13 @@ class Dialect(ABC):
         """What every error of the driver is."""
         found: type[Exception] = self.engine.dialect.loaded_dbapi.Error
         return found
+
+    @abstractmethod
+    def insert(self, table: Table) -> Any:
+        """Return an INSERT that can say what to do on a conflict.
+
+        :param table: the table.
+        """
 
     @abstractmethod
     def bound_time(self, value: datetime | None) -> Any:

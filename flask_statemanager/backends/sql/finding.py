@@ -15,14 +15,17 @@ from .connection import SqlUnit
 from .estimates import planned_rows, sampled_rows
 from .field_index import ValueIndex
 from .power import SqlPower
+from .reading import Row
 from .search import BY_ROW, PLANNED, Searching, Way
-from .statements import Compiled, Row, compiled
+from .statements import Compiled, compiled
 
 MOST_KEPT, LONGEST_KEPT = 256, 2000
 """How many statements are kept, and how long the filters of one may be."""
 
 FEW = 2000
 """What an index finds up to here is sorted; of more than that a page is soon full when read in order."""
+
+_Lead = ValueIndex | str
 
 
 class SqlFinding(SqlPower, Searches, Counts):
@@ -46,7 +49,7 @@ class SqlFinding(SqlPower, Searches, Counts):
         return [self._statements.record(row) for row in rows]
 
     def unserved(self, query: Query) -> list[str]:
-        """Return the paths of a query that an index could serve and none does.
+        """Return the paths of a query that no index serves.
 
         :param query: the query.
         """
@@ -60,10 +63,12 @@ class SqlFinding(SqlPower, Searches, Counts):
         :param exact_to: up to how many the number has to be exact; None for any.
         :raises StorageError: when the database fails.
         """
-        if exact_to is None:
-            return int(self._select(unit, query, self._searching.counted(query))[0][0])
-        number = int(self._select(unit, query, self._searching.counted(query, exact_to + 1))[0][0])
-        if number <= exact_to:
+        way = self._way(unit, query)
+        if way == Way(()):  # nothing is to be had in order here
+            way = PLANNED
+        most = None if exact_to is None else exact_to + 1
+        number = int(self._select(unit, query, self._searching.counted(query, most, way))[0][0])
+        if exact_to is None or number <= exact_to:
             return number
         values = self._searching.values(query)
         if self._statements.postgres:
@@ -75,26 +80,44 @@ class SqlFinding(SqlPower, Searches, Counts):
     def _way(self, unit: SqlUnit, query: Query) -> Way:
         """Choose an index on SQLite, whose planner knows nothing of how often a value occurs.
 
-        An index that finds little is worth sorting. Where all find much, one that is asked for equality is read in
-        order, or else the default order is: among so many a page is soon full.
+        One that finds little is worth sorting, be it of a field, of owners or of statuses. Where all find much, one of
+        a field that is asked for equality is read in order, or else the default order is: among so many a page is soon
+        full.
         """
-        if self._statements.postgres or query.owner is not None:
-            return PLANNED
-        serving = [(asked.operator, self._searching.serving(asked, query)) for asked in query.filters]
-        by_value = [(operator, index) for operator, index in serving if isinstance(index, ValueIndex)]
-        indexes = list(dict.fromkeys(index for _, index in by_value))
-        ordered = [index for operator, index in by_value if operator == "eq"]
+        indexes = [] if self._statements.postgres else self._by_value(query)
         if not indexes:
             return PLANNED
-        little = None if (len(indexes), len(ordered)) == (1, 1) else self._finding_little(unit, query, indexes)
-        return Way(tuple(ordered[:1])) if little is None else Way((little,), sorts=True)
+        ordered = [index for operator, index in indexes if operator == "eq"]
+        columns = self._searching.columns(query)
+        leads: list[_Lead] = [*columns, *dict.fromkeys(index for _, index in indexes)]
+        # One that is read in order in any case needs no look.
+        little = None if len(leads) == len(ordered) == 1 else self._finding_little(unit, query, leads)
+        if little is None:
+            return Way(tuple(ordered[:1]))
+        if isinstance(little, ValueIndex):
+            return Way((little,), sorts=True)
+        in_order = query.order.by == "created_at" and len(columns[little]) == 1
+        return Way((), column=little, sorts=not in_order)
 
-    def _finding_little(self, unit: SqlUnit, query: Query, indexes: Sequence[ValueIndex]) -> ValueIndex | None:
-        for index in indexes:
-            [[number]] = self._rows(unit, query, index, partial(self._searching.reach, query, index, FEW))
-            if number < FEW:
-                return index
+    def _by_value(self, query: Query) -> list[tuple[str, ValueIndex]]:
+        serving = [(asked.operator, self._searching.serving(asked, query)) for asked in query.filters]
+        return [(operator, index) for operator, index in serving if isinstance(index, ValueIndex)]
+
+    def _finding_little(self, unit: SqlUnit, query: Query, leads: Sequence[_Lead]) -> _Lead | None:
+        """Return what finds the least, if that is little; no look goes further than the best of them needs."""
+        for most in (FEW // 40, FEW):
+            numbers = [self._reach(unit, query, lead, most) for lead in leads]
+            if min(numbers) < most:
+                return leads[numbers.index(min(numbers))]
         return None
+
+    def _reach(self, unit: SqlUnit, query: Query, lead: _Lead, most: int) -> int:
+        if isinstance(lead, str):
+            looking = partial(self._searching.column_reach, query, lead, most)
+        else:
+            looking = partial(self._searching.reach, query, lead, most)
+        [[number]] = self._rows(unit, query, (lead, most), looking)
+        return int(number)
 
     def _rows(self, unit: SqlUnit, query: Query, how: Hashable, made: Callable[[], Select[Any]]) -> list[Row]:
         """Run a statement that is kept for the next page, as making one takes longer than most searches."""

@@ -6,7 +6,6 @@ from datetime import datetime
 from functools import cached_property
 
 from sqlalchemy import and_, bindparam, delete, or_, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql import ClauseElement
 
 from ...core.idempotency import Remembered, Request
@@ -43,12 +42,13 @@ class _RequestStatements:
         An outcome that is not there was forgotten by whoever took the scope, or is this transaction's own.
         """
         columns = self._table.c
-        insert = (postgresql.insert if self._statements.postgres else sqlite.insert)(self._table)
+        insert = self._statements.habits.insert(self._table)
         insert = insert.values({column.name: self._statements.bound(column) for column in columns})
         renewed = {name: insert.excluded[name] for name in ("fingerprint", "outcome", "created_at", "expires_at")}
         free = or_(columns.expires_at <= insert.excluded.created_at, columns.outcome.is_(None))
         taken = insert.on_conflict_do_update(index_elements=list(_SCOPE), set_=renewed, where=free)
-        return taken.returning(columns.verb)
+        returning: ClauseElement = taken.returning(columns.verb)
+        return returning
 
     def _forget(self) -> ClauseElement:
         columns = self._table.c

@@ -16,8 +16,8 @@ from sqlalchemy import select
 from ...errors import StorageTimeout
 from .backend import SqlBackend
 from .connection import SqlUnit
-from .field_index import INDEX_PREFIX, FieldIndex
-from .fields import MEASURING
+from .field_index import OURS, FieldIndex
+from .fields import MAKING, MEASURING
 from .statements import compiled
 
 READY, MISSING, INVALID, INCOMPLETE, UNUSED = "ready", "missing", "invalid", "incomplete", "unused"
@@ -26,14 +26,27 @@ READY, MISSING, INVALID, INCOMPLETE, UNUSED = "ready", "missing", "invalid", "in
 CREATE, REBUILD, DROP, ANALYZE = "create", "rebuild", "drop", "analyze"
 """What is done to an index; last, the table is analyzed, so that the planner knows what is in it."""
 
-_LOCK = 7305808869229753973
-"""PostgreSQL's advisory lock of whoever makes or drops indexes."""
+_LIMITS = ("statement_timeout", "lock_timeout")
+"""What a build must not be held to."""
 
 _ON_SQLITE = "SELECT name, 1, 1 FROM sqlite_master WHERE type = 'index' AND tbl_name = '{name}'"
 _ON_POSTGRESQL = (
     "SELECT c.relname, CAST(i.indisvalid AS integer), (SELECT count(*) FROM pg_statistic_ext s "
     "WHERE s.stxrelid = i.indrelid AND s.stxname = c.relname) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
     "WHERE i.indrelid = CAST('{table}' AS regclass)"
+)
+_OF_THE_TABLE = (
+    "(schemaname, tablename) = (SELECT nspname, relname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace "
+    "WHERE pg_class.oid = CAST('{name}' AS regclass))"
+)
+_WORTH_ANALYZING = (
+    "SELECT EXISTS (SELECT FROM {table}) AND ({unseen}) "
+    "AND pg_has_role((SELECT relowner FROM pg_class WHERE oid = CAST('{name}' AS regclass)), 'USAGE')"
+)
+_UNSEEN = f"NOT EXISTS (SELECT FROM pg_stats WHERE {_OF_THE_TABLE})"
+_UNSEEN_FIELDS = (
+    f"EXISTS (SELECT FROM pg_stats_ext_exprs WHERE {_OF_THE_TABLE} AND null_frac IS NULL "
+    "AND statistics_name IN ({names}))"
 )
 
 
@@ -84,6 +97,8 @@ def standings(backend: SqlBackend) -> list[Standing]:
 def sync(backend: SqlBackend, told: Told, *, dry_run: bool = False) -> list[Step]:
     """Make the indexes that are missing, and those anew whose build was interrupted; no other is touched.
 
+    PostgreSQL analyzes the table then, and also where it has not since there is something in it.
+
     :param backend: whose indexes.
     :param told: hears of each step.
     :param dry_run: only tell.
@@ -99,7 +114,7 @@ def sync(backend: SqlBackend, told: Told, *, dry_run: bool = False) -> list[Step
             for found in _standings(backend, unit)
             if found.standing in (MISSING, INVALID, INCOMPLETE)
         ]
-        if steps and _concurrent(unit):
+        if _concurrent(unit) and (steps or _unmeasured(backend, unit, measured)):
             steps.append(Step(ANALYZE, backend.tables.state.fullname, (f"ANALYZE {_table(backend)}",)))
         return _taken(unit, steps, told, dry_run)
 
@@ -126,7 +141,7 @@ def _standings(backend: SqlBackend, unit: SqlUnit) -> list[Standing]:
     unit.run(compiled(select(table.c.name).limit(0), backend.engine.dialect), {})  # SQLite's list misses no table
     listing = _ON_POSTGRESQL if _concurrent(unit) else _ON_SQLITE
     rows = _send(unit, listing.format(name=table.name, table=_table(backend).replace("'", "''")))
-    stored = {name: (bool(valid), bool(measured)) for name, valid, measured in rows if name.startswith(INDEX_PREFIX)}
+    stored = {name: (bool(valid), bool(measured)) for name, valid, measured in rows if OURS.fullmatch(name)}
     measurable = _takes_statistics(unit)
     wanted = backend.fields.indexes
     found = [
@@ -184,17 +199,28 @@ def _working(backend: SqlBackend, dry_run: bool) -> Iterator[SqlUnit]:
             yield unit
         return
     with backend.reading() as unit:
+        found = {limit: _send(unit, f"SHOW {limit}")[0][0] for limit in _LIMITS}
         # Not to be waited for: a build waits for every statement that is under way, and so for one that waits for it.
-        if not _send(unit, f"SELECT pg_try_advisory_lock({_LOCK})")[0][0]:
+        if not _send(unit, f"SELECT pg_try_advisory_lock({MAKING})")[0][0]:
             raise StorageTimeout("Another process is making or dropping indexes: try again when it is done.")
         try:
-            for setting in ("statement_timeout", "lock_timeout"):
-                _send(unit, f"SET {setting} = 0")
+            for limit in _LIMITS:
+                _send(unit, f"SET {limit} = 0")
             yield unit
         finally:
-            for setting in ("statement_timeout", "lock_timeout"):
-                _send(unit, f"RESET {setting}")
-            _send(unit, f"SELECT pg_advisory_unlock({_LOCK})")
+            for limit, value in found.items():
+                _send(unit, f"SET {limit} = '{value}'")
+            _send(unit, f"SELECT pg_advisory_unlock({MAKING})")
+
+
+def _unmeasured(backend: SqlBackend, unit: SqlUnit, expressions: bool) -> bool:
+    """Whether PostgreSQL has not looked yet at what is in the table, or in the fields of the indexes."""
+    if not backend.fields.indexes:
+        return False
+    table, names = _table(backend), ", ".join(f"'{index.name}'" for index in backend.fields.indexes)
+    unseen = " OR ".join((_UNSEEN, _UNSEEN_FIELDS) if expressions else (_UNSEEN,))
+    words = {"table": table, "name": table.replace("'", "''"), "names": names}
+    return bool(_send(unit, _WORTH_ANALYZING.format(unseen=unseen.format(**words), **words))[0][0])
 
 
 def _concurrent(unit: SqlUnit) -> bool:

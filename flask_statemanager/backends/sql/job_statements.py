@@ -22,14 +22,14 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql import ClauseElement, ColumnElement
 
 from ...core.codec import encode
 from ...core.jobs import CANCELLED, DEAD, FINISHED, PAUSED, PENDING, Job, JobQuery
 from ...core.record import Key
 from .moves import among, listed
-from .statements import Compiled, Row, Statements, compiled
+from .reading import Row
+from .statements import Compiled, Statements, compiled
 
 _FIELDS = (
     "id",
@@ -137,12 +137,13 @@ class JobStatements:
         return self._shaped(("insert", number), lambda: self._insert(number))
 
     def _insert(self, number: int) -> ClauseElement:
-        insert = postgresql.insert(self._table) if self._statements.postgres else sqlite.insert(self._table)
+        insert = self._statements.habits.insert(self._table)
         columns = [column for column in self._table.columns if column.name != "id"]
         rows = [{c.name: self._statements.bound(c, f"__{i}") for c in columns} for i in range(number)]
         replaced: dict[str, Any] = {c.name: insert.excluded[c.name] for c in columns if c.name != "fence"}
         replaced["fence"] = self._table.c.fence + 1
-        return insert.values(rows).on_conflict_do_update(index_elements=["slot"], set_=replaced)
+        put: ClauseElement = insert.values(rows).on_conflict_do_update(index_elements=["slot"], set_=replaced)
+        return put
 
     def _claimable(self, *also: Any) -> Select[Any]:
         """Select what may be claimed, the longest due first."""

@@ -9,19 +9,19 @@ from sqlalchemy import bindparam, select
 
 from ...core.many import Move, Moved
 from ...core.powers import MultiKey
-from ...core.query import ChangeQuery, Query
+from ...core.query import Query
 from ...core.record import Change, Key, Record
 from ...errors import StateConflict
 from .appends import Appends, RaceLost
 from .connection import SqlUnit
 from .copying import Copying, CopyRefused
 from .joining import hold, refuse_to_wait_for_itself
-from .listing import Listing
 from .moves import Moves, among, listed, looked_up, named
 from .power import SqlPower
+from .reading import Row
 from .rows import Rows
 from .search import Searching
-from .statements import Compiled, Row, compiled
+from .statements import Compiled, compiled
 
 COPIED = 32
 """From how many changes on COPY is quicker than one statement, which takes fewer trips."""
@@ -31,7 +31,6 @@ class SqlMany(SqlPower, MultiKey):
     """The power MultiKey on the tables."""
 
     _searching: Searching
-    _listing: Listing
 
     @cached_property
     def _moves(self) -> Moves:
@@ -49,10 +48,7 @@ class SqlMany(SqlPower, MultiKey):
     @cached_property
     def _drawn(self) -> Compiled:
         """Changes by their revisions, whichever collection it is."""
-        if self._statements.postgres:
-            return compiled(looked_up(self._statements), self.engine.dialect)
-        drawn = among(self._statements, self.tables.history.c.revision, "k_revisions")
-        return compiled(self._listing.select(ChangeQuery("")).where(drawn), self.engine.dialect)
+        return compiled(looked_up(self._statements), self.engine.dialect)
 
     @cached_property
     def _reads(self) -> tuple[Compiled, Compiled]:
@@ -146,7 +142,7 @@ class SqlMany(SqlPower, MultiKey):
         """
         values = {"k_bucket": bucket, "k_revisions": listed(self._statements, revisions)}
         rows = unit.run(self._drawn, values, planned=False)
-        return [self._statements.change(row) for row in rows]
+        return self._statements.changes(rows)
 
     def _logged(self, unit: SqlUnit, move: Move) -> Sequence[Row]:
         """Run the statement of a move, on PostgreSQL behind the one that locks the records."""

@@ -25,6 +25,7 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    literal_column,
     null,
     or_,
     select,
@@ -233,22 +234,38 @@ def named(statements: Statements, columns: Iterable[Expression], *, lock: bool) 
 
 
 def looked_up(statements: Statements) -> Select[Any]:
-    """Return the select for changes by revision on PostgreSQL, each looked up by itself, like the one before it.
+    """Return the select for changes by the revisions in ``k_revisions``, each with the version before it.
+
+    Each is looked up by itself, which no planner can turn into a walk through a collection's log.
 
     :param statements: tables and the database's habits.
     """
-    history, kind = statements.tables.history, ARRAY(BigInteger())
+    history = statements.tables.history
+    past = history.alias("past")
+    bucket = bindparam("k_bucket", type_=history.c.bucket.type)
+    # An expression, because of the column alone the planner would rather walk through an index than take the key.
+    same = history.c.bucket.concat(literal_column("''")) == bucket
+    if not statements.postgres:
+        here = among(statements, history.c.revision, "k_revisions"), same
+        joined = history.outerjoin(past, and_(*_preceding(past.c, history.c, history.c.bucket)))
+        return _with_past(statements, history, past).select_from(joined).where(*here)
+    kind = ARRAY(BigInteger())
     revisions = cast(bindparam("k_revisions", type_=kind), kind)
     given = func.unnest(revisions).table_valued(column("revision", BigInteger()), name="given").render_derived()
-    bucket = bindparam("k_bucket", type_=history.c.bucket.type)
-    here = history.c.revision == given.c.revision, history.c.bucket == bucket
-    after = select(history).where(*here).limit(1).lateral("after")
-    past = history.alias("past")
-    same = past.c.bucket == bucket, past.c.name == after.c.name, past.c.version == after.c.version - 1
-    before = select(past).where(*same).limit(1).lateral("before")
+    found = select(history).where(history.c.revision == given.c.revision, same)
+    after = found.limit(1).lateral("after")
+    before = select(past).where(*_preceding(past.c, after.c, bucket)).limit(1).lateral("before")
+    return _with_past(statements, after, before).select_from(given.join(after, true()).outerjoin(before, true()))
+
+
+def _preceding(past: Columns, after: Columns, bucket: Expression) -> tuple[Expression, ...]:
+    return past.bucket == bucket, past.name == after.name, past.version == after.version - 1
+
+
+def _with_past(statements: Statements, after: Any, before: Any) -> Select[Any]:
+    """Return the columns of a change listing, by revision."""
     columns = *statements.history_columns(after), after.c.event, *(after.c[name] for name in ORIGIN_FIELDS)
-    listing = select(*columns, *statements.history_columns(before))
-    return listing.select_from(given.join(after, true()).outerjoin(before, true())).order_by(after.c.revision)
+    return select(*columns, *statements.history_columns(before)).order_by(after.c.revision)
 
 
 def listed(statements: Statements, values: Sequence[str] | Sequence[int]) -> Any:

@@ -8,7 +8,6 @@ from functools import cached_property
 
 from msgspec.structs import replace
 from sqlalchemy import bindparam, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from ...core.enqueues import Enqueues
 from ...core.jobs import Job, JobCounts, JobQuery
@@ -31,7 +30,7 @@ class _Beats:
 
     def __init__(self, statements: Statements) -> None:
         table, dialect = statements.tables.worker, statements.dialect
-        insert = (postgresql.insert if statements.postgres else sqlite.insert)(table)
+        insert = statements.habits.insert(table)
         here = insert.values({column.name: statements.bound(column) for column in table.columns})
         seen = here.on_conflict_do_update(index_elements=["name"], set_={"seen_at": here.excluded.seen_at})
         self.note = compiled(seen, dialect)

@@ -9,9 +9,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-from sqlalchemy import Text, and_, bindparam, cast, false, func, literal, not_, null, or_, select
+from sqlalchemy import Text, UnaryExpression, and_, bindparam, cast, false, func, literal, not_, null, or_, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql import ColumnElement
+from sqlalchemy.sql.operators import custom_op
 
 from ...core.codec import MAX_DEPTH, encode
 from ...core.query import Filter
@@ -192,6 +193,14 @@ class PostgresPaths(Paths):
         if not isinstance(value, str):
             return found
         return or_(found, and_(self.is_text(column, path), func.strpos(self.text(column, path), value) > 0))
+
+
+def hidden(column: Condition) -> Condition:
+    """Return a column in a form that no index of it serves (SQLite's unary plus).
+
+    :param column: the column.
+    """
+    return UnaryExpression(column, operator=custom_op("+"), type_=column.type)
 
 
 def jsonb(value: JSON) -> Condition:

@@ -14,7 +14,6 @@ from sqlalchemy import (
     DateTime,
     Select,
     Text,
-    UnaryExpression,
     and_,
     bindparam,
     false,
@@ -26,13 +25,12 @@ from sqlalchemy import (
     tuple_,
 )
 from sqlalchemy.sql import ColumnElement
-from sqlalchemy.sql.operators import custom_op
 from sqlalchemy.types import TypeEngine
 
 from ...core.query import Filter, Lapse, Query
-from .field_index import SERVED, FieldIndex, ValueIndex, quoted
+from .field_index import FieldIndex, ValueIndex, quoted
 from .fields import Fields
-from .paths import Paths, PostgresPaths, SqlitePaths
+from .paths import Paths, PostgresPaths, SqlitePaths, hidden
 from .statements import Statements
 
 Condition = ColumnElement[Any]
@@ -44,11 +42,13 @@ class Way(Struct, frozen=True):
     :param indexes: only these; None leaves it to the planner.
     :param sorts: whether what they find is to be sorted, because it is little; otherwise it is read in order.
     :param by_row: no index at all, because the rows are named.
+    :param column: the index of this column instead, ``owner`` or ``status``.
     """
 
     indexes: tuple[FieldIndex, ...] | None = None
     sorts: bool = False
     by_row: bool = False
+    column: str | None = None
 
 
 PLANNED = Way()
@@ -79,7 +79,7 @@ class Searching:
         """
         by = (self.state.name,) if query.order.by == "state_id" else (self.state[query.order.by], self.state.name)
         page = select(*self.statements.record_columns()).where(*self._conditions(query, way), *self._behind(by, query))
-        sorted_by = [_hidden(column) for column in by] if way.sorts else by
+        sorted_by = [hidden(column) for column in by] if way.sorts else by
         page = page.order_by(*(column.desc() if query.order.descending else column.asc() for column in sorted_by))
         return page if query.limit is None else page.limit(query.limit)
 
@@ -103,15 +103,16 @@ class Searching:
         there = [bindparam(f"k_after_{column.name}", None, type_=self._type_of(column)) for column in by]
         return [tuple_(*by) < tuple_(*there) if query.order.descending else tuple_(*by) > tuple_(*there)]
 
-    def counted(self, query: Query, most: int | None = None) -> Select[Any]:
+    def counted(self, query: Query, most: int | None = None, way: Way = PLANNED) -> Select[Any]:
         """Return the select for the number of records.
 
         :param query: the query.
         :param most: count no further than this.
+        :param way: which indexes to go by.
         """
         if most is None:
-            return select(func.count()).select_from(self.statements.tables.state).where(*self._conditions(query))
-        return select(func.count()).select_from(self.rows(query).limit(most).subquery())
+            return select(func.count()).select_from(self.statements.tables.state).where(*self._conditions(query, way))
+        return select(func.count()).select_from(self.rows(query, way).limit(most).subquery())
 
     def rows(self, query: Query, way: Way = PLANNED) -> Select[Any]:
         """Return the select for nothing of the records but that they are there, in no order.
@@ -136,6 +137,32 @@ class Searching:
             found = found.order_by(index.expression())
         return select(func.count()).select_from(found.limit(most).subquery())
 
+    def columns(self, query: Query) -> dict[str, list[str]]:
+        """Return what a query asks of the columns that have an index for it: owner, and with a type the status.
+
+        Of a status, what may be stored: a record past its expiry counts as in another than that.
+
+        :param query: the query.
+        """
+        found = {} if query.owner is None else {"owner": [query.owner]}
+        if query.type is not None and query.statuses is not None:
+            lapsed = [rule.source for rule in query.lapses if rule.type == query.type and rule.target in query.statuses]
+            found["status"] = list(dict.fromkeys((*query.statuses, *lapsed)))
+        return found
+
+    def column_reach(self, query: Query, column: str, most: int) -> Select[Any]:
+        """Return the select for how many records the index of a column finds by itself, tombstones among them.
+
+        :param query: a query with such a condition.
+        :param column: one of :meth:`columns`.
+        :param most: count no further than this.
+        """
+        state = self.state
+        found = select(literal(1).label("one")).where(state.bucket == query.bucket, self._among(query, column))
+        if column == "status":
+            found = found.where(state.type == query.type)
+        return select(func.count()).select_from(found.limit(most).subquery())
+
     def serving(self, asked: Filter, query: Query) -> FieldIndex | None:
         """Return the index that answers a filter, or None.
 
@@ -145,12 +172,14 @@ class Searching:
         return self.fields.serving(asked, query.type)
 
     def unserved(self, query: Query) -> list[str]:
-        """Return the paths of a query that an index could serve and none does.
+        """Return the paths of a query that no index serves, each once.
+
+        A path that has an index is among them only where one of another kind would serve.
 
         :param query: the query.
         """
-        asked = [f for f in query.filters if f.operator in SERVED and self.serving(f, query) is None]
-        return [".".join((found.root, *found.path)) for found in asked]
+        asked = [found for found in query.filters if self.fields.lacks(found, query.type)]
+        return list(dict.fromkeys(".".join((found.root, *found.path)) for found in asked))
 
     def due(self, query: Query) -> Select[Any]:
         """Return the select for the names of records to which a lapse rule applies.
@@ -164,22 +193,35 @@ class Searching:
     def _living(self, query: Query, way: Way = PLANNED) -> list[Condition]:
         """The collection and the type; the type is a word of the statement where indexes are of that type alone."""
         state = self.state
-        bucket = _hidden(state.bucket) if way.by_row else state.bucket  # every index begins with it
+        bucket = hidden(state.bucket) if way.by_row else state.bucket  # every index begins with it
         found: list[Condition] = [bucket == query.bucket, state.deleted_at.is_(None)]
         if query.type is not None:
-            found.append(state.type == (quoted(query.type) if self.fields.knows(query.type) else query.type))
+            column = hidden(state.type) if way.column == "owner" or self._by_field(query, way) else state.type
+            found.append(column == (quoted(query.type) if self.fields.knows(query.type) else query.type))
         return found
+
+    def _by_field(self, query: Query, way: Way) -> bool:
+        """Whether SQLite is to go by the index of a field, to which it would prefer that of types if that is newer."""
+        if self.statements.postgres or way.indexes == ():
+            return False
+        return any(self.serving(asked, query) is not None for asked in query.filters)
 
     def _conditions(self, query: Query, way: Way = PLANNED) -> list[Condition]:
         state = self.state
         conditions = self._living(query, way)
+        # Hidden where the way is by another index: theirs must not seem better.
+        seen = hidden if way.indexes or way.column is not None else _shown
+        if way.column is not None:
+            conditions.append(self._among(query, way.column))
         if query.owner is not None:
-            conditions.append(state.owner == query.owner)
+            conditions.append(seen(state.owner) == query.owner)
         if query.statuses is not None:
-            # Hidden where the way is by an index of a field: the one of statuses must not seem better.
-            status = _hidden(state.status) if way.indexes else state.status
+            status = seen(state.status)
             conditions.append(or_(false(), *(self._counts_as(word, query, status) for word in query.statuses)))
         return conditions + [self._holds(asked, query, way) for asked in query.filters]
+
+    def _among(self, query: Query, column: str) -> Condition:
+        return self.state[column].in_(self.columns(query)[column])
 
     def _holds(self, asked: Filter, query: Query, way: Way) -> Condition:
         column = self.state[asked.root]
@@ -206,6 +248,5 @@ class Searching:
         return column.type if self.statements.postgres or not isinstance(column.type, DateTime) else Text()
 
 
-def _hidden(column: Condition) -> Condition:
-    """Return a column in a form that no index serves (SQLite's unary plus)."""
-    return UnaryExpression(column, operator=custom_op("+"), type_=column.type)
+def _shown(column: Condition) -> Condition:
+    return column

@@ -24,7 +24,6 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Dialect
 from sqlalchemy.engine.default import DefaultDialect
@@ -32,15 +31,16 @@ from sqlalchemy.sql import ClauseElement, ColumnElement
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from ...core.codec import encode
-from ...core.record import Change, Key, Origin, Record
+from ...core.record import Change, Key, Record
 from .dialect import Dialect as Habits
-from .putting import BELIEVED, ORIGIN_FIELDS, RECORD_FIELDS, Putting
+from .putting import BELIEVED, RECORD_FIELDS, Putting
+from .reading import RowReader
 from .tables import Tables
-
-Row = Sequence[Any]
 
 _SETTLED = ("type", "owner", "schema_version", "created_at", "expires_at", "deleted_at")
 """What most changes leave as it is."""
+
+_settled = attrgetter(*_SETTLED)
 
 
 class Compiled:
@@ -88,7 +88,9 @@ def compiled(statement: ClauseElement, dialect: Dialect) -> Compiled:
     result = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
     assert isinstance(result, SQLCompiler)
     order = tuple(result.positiontup or ()) if result.positional else None
-    return Compiled(str(result), order, dict(result.params))
+    # What each run has to give is left out, so that most runs need no merging.
+    given = {name for parameter, name in result.bind_names.items() if parameter.required}
+    return Compiled(str(result), order, {name: value for name, value in result.params.items() if name not in given})
 
 
 def _literal(text: str) -> ColumnElement[str]:
@@ -96,7 +98,7 @@ def _literal(text: str) -> ColumnElement[str]:
     return literal_column("'" + text.replace("'", "''") + "'", Text())
 
 
-class Statements:
+class Statements(RowReader):
     """The statements of the hot path, and the translation of rows.
 
     :param tables: the tables.
@@ -104,6 +106,7 @@ class Statements:
     """
 
     def __init__(self, tables: Tables, habits: Habits) -> None:
+        super().__init__(habits)
         self.tables = tables
         self.habits = habits
         self.postgres = habits.name == "postgresql"
@@ -126,10 +129,10 @@ class Statements:
 
         self.update_state = self._compile(update(tables.state).where(seen).values(values))
         # SQLite writes every index of which a column is set, also to what it was.
-        self._updates = [
-            (attrgetter(*same), self._compile(update(tables.state).where(seen).values(without(same))))
-            for same in ((*_SETTLED, "status"), _SETTLED)
-        ]
+        self._moving, self._staying = (
+            self._compile(update(tables.state).where(seen).values(without(same)))
+            for same in (_SETTLED, (*_SETTLED, "status"))
+        )
         self.insert_history = self._compile(self._insert_history())
         self.append_history = self._compile(insert(tables.history).values(self._history_given()))
         at = select(*self.history_columns()).where(
@@ -181,13 +184,13 @@ class Statements:
         return bindparam(name, type_=column.type if self.postgres else None)
 
     def _insert_state(self) -> ClauseElement:
-        insert = postgresql.insert if self.postgres else sqlite.insert
         values = {name: self.bound(self.tables.state.c[name]) for name in RECORD_FIELDS}
-        return insert(self.tables.state).values(values).on_conflict_do_nothing(index_elements=["bucket", "name"])
+        insert = self.habits.insert(self.tables.state).values(values)
+        created: ClauseElement = insert.on_conflict_do_nothing(index_elements=["bucket", "name"])
+        return created
 
     def _insert_history(self) -> ClauseElement:
         table = self.tables.history
-        insert = postgresql.insert if self.postgres else sqlite.insert
         values = self._history_given()
         if self.postgres:
             xid, revision = self._drawn()
@@ -197,9 +200,10 @@ class Statements:
         here = and_(state.bucket == bindparam("k_bucket"), state.name == bindparam("k_name"))
         stored = func.coalesce(select(state.version).where(here).scalar_subquery(), 0)
         row = select(*values.values()).where(stored == bindparam("k_version"))
-        appended = insert(table).from_select(list(values), row, include_defaults=False)
+        appended = self.habits.insert(table).from_select(list(values), row, include_defaults=False)
         unique = ["bucket", "name", "version"]
-        return appended.on_conflict_do_nothing(index_elements=unique).returning(table.c.revision)
+        logged: ClauseElement = appended.on_conflict_do_nothing(index_elements=unique).returning(table.c.revision)
+        return logged
 
     def _history_given(self) -> dict[str, ColumnElement[Any]]:
         columns = self.tables.history.columns
@@ -256,11 +260,9 @@ class Statements:
         :param change: the change.
         """
         before, after = change.before, change.after
-        if before is not None:
-            for picked, statement in self._updates:
-                if picked(before) == picked(after):
-                    return statement
-        return self.update_state
+        if before is None or _settled(before) != _settled(after):
+            return self.update_state
+        return self._staying if before.status == after.status else self._moving
 
     def history_values(self, change: Change, state: Mapping[str, Any]) -> dict[str, Any]:
         """Return a change as the parameters of a history row.
@@ -268,7 +270,7 @@ class Statements:
         :param change: the change.
         :param state: what :meth:`state_values` gave for the record after it.
         """
-        origin = change.origin
+        origin, time = change.origin, self.habits.bound_time
         return {
             **state,
             "k_bucket": change.key.bucket,
@@ -278,7 +280,7 @@ class Statements:
             "from_status": None if change.before is None else change.before.status,
             "to_status": change.after.status,
             "record_created_at": state["created_at"],
-            "created_at": self.habits.bound_time(change.at),
+            "created_at": state["updated_at"] if change.at is change.after.updated_at else time(change.at),
             "actor": origin.actor,
             "source": origin.source,
             "reason": origin.reason,
@@ -300,43 +302,3 @@ class Statements:
         :param record: the record.
         """
         return {f"{name}{BELIEVED}": value for name, value in self.state_values(record).items()}
-
-    def record(self, row: Row) -> Record:
-        """Turn a row of :data:`RECORD_FIELDS` into a record.
-
-        :param row: the driver's row.
-        """
-        bucket, name, label, type_, status, owner, version, revision, schema_version, data, metadata, *times = row
-        created, updated, expires, deleted = times
-        habits = self.habits
-        return Record(
-            Key(bucket, name),
-            label,
-            type_,
-            status,
-            habits.read_json(data),
-            habits.read_json(metadata),
-            version,
-            revision,
-            owner,
-            schema_version,
-            habits.read_time(created),  # type: ignore[arg-type]  # the column takes no null
-            habits.read_time(updated),  # type: ignore[arg-type]  # the column takes no null
-            None if expires is None else habits.read_time(expires),
-            None if deleted is None else habits.read_time(deleted),
-        )
-
-    def change(self, row: Row) -> Change:
-        """Turn a row of a change listing into a change.
-
-        :param row: the record after, the event, the origin, then the record before (Nones where there is none).
-        """
-        width = len(RECORD_FIELDS)
-        after = self.record(row[:width])
-        event, *origin = row[width : width + 1 + len(ORIGIN_FIELDS)]
-        earlier = row[width + 1 + len(ORIGIN_FIELDS) :]
-        before = None if earlier[0] is None else self.record(earlier)
-        if before is not None and before.deleted:
-            before = None
-        who = Origin(**dict(zip(ORIGIN_FIELDS, origin, strict=True)))
-        return Change(after.revision, after.key, after.version, event, before, after, who, after.updated_at)

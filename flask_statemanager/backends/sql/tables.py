@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
@@ -107,6 +108,12 @@ def declare(metadata: MetaData) -> Tables:
     return Tables(*made, version)
 
 
+def _where_set(column: str, *columns: str, name: str | None = None) -> Index:
+    """Return an index of the states that have something in a column: most do not, and are not kept in it."""
+    there = text(f"{column} IS NOT NULL")
+    return Index(f"ix_{PREFIX}state_{name or column}", *columns, postgresql_where=there, sqlite_where=there)
+
+
 def _state(metadata: MetaData) -> Table:
     return Table(
         f"{PREFIX}state",
@@ -129,8 +136,8 @@ def _state(metadata: MetaData) -> Table:
         PrimaryKeyConstraint("bucket", "name", name=f"{PREFIX}state_pkey"),
         Index(f"ix_{PREFIX}state_type", "bucket", "type", "created_at", "name"),
         Index(f"ix_{PREFIX}state_status", "bucket", "type", "status", "created_at", "name"),
-        Index(f"ix_{PREFIX}state_owner", "bucket", "owner", "created_at", "name"),
-        Index(f"ix_{PREFIX}state_expires", "bucket", "expires_at"),
+        _where_set("owner", "bucket", "owner", "created_at", "name"),
+        _where_set("expires_at", "bucket", "expires_at", name="expires"),
     )
 
 
