@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import click
-from msgspec.structs import replace
 
 from .visit import Visit, expect, require, wait_for
 

@@ -134,12 +134,8 @@ class PostgresDialect(Dialect):
             self.engine.dialect.loaded_dbapi.InterfaceError,
         )
         if isinstance(error, interfaces) or state[:2] in ("08", "53", "57"):
-            return StorageUnavailable(
-                f"PostgreSQL cannot be reached ({_said(error)}): try again when it is back."
-            )
-        return StorageError(
-            f"PostgreSQL refused a statement ({_said(error)}): are the tables current? {CHECK_HINT}"
-        )
+            return StorageUnavailable(f"PostgreSQL cannot be reached ({_said(error)}): try again when it is back.")
+        return StorageError(f"PostgreSQL refused a statement ({_said(error)}): are the tables current? {CHECK_HINT}")
 
     def lost_race(self, error: BaseException) -> bool:
         """Tell whether it is a serialization failure or a deadlock.
