@@ -27,6 +27,8 @@ Run = Callable[..., Result]
 
 # Before click 8.2 the runner mixes standard error into the output unless it is told not to.
 APART = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}
+NEWEST = "0003"
+"""The newest revision of the tables."""
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
 
@@ -385,21 +387,23 @@ def test_the_tables_come_and_go(bare):
     assert bare("db", "current").stdout == "base (no revision noted)\n"
     assert "The tables are missing" in bare("db", "check", code=1).stdout
     assert "flask state db upgrade" in sentence(bare("list", code=1))
-    assert bare("db", "upgrade").stdout == "Upgraded from base (no revision noted) to 0002.\n"
-    assert bare("db", "upgrade").stdout == "Nothing to do: the tables are at revision 0002.\n"
-    assert bare("db", "current").stdout == "0002\n"
+    assert bare("db", "upgrade").stdout == f"Upgraded from base (no revision noted) to {NEWEST}.\n"
+    assert bare("db", "upgrade").stdout == f"Nothing to do: the tables are at revision {NEWEST}.\n"
+    assert bare("db", "current").stdout == f"{NEWEST}\n"
     assert bare("db", "check").stdout == "The tables are what they must be.\n"
     assert "every state and its history" in bare("db", "downgrade", "base", stdin="n\n", code=1).stdout
-    assert bare("db", "current").stdout == "0002\n"
-    assert bare("db", "downgrade", "base", "--yes").stdout == "Downgraded from 0002 to base (no revision noted).\n"
-    assert "known revisions are base, 0001, 0002" in sentence(bare("db", "upgrade", "0815", code=1))
+    assert bare("db", "current").stdout == f"{NEWEST}\n"
+    assert bare("db", "downgrade", "base", "--yes").stdout == f"Downgraded from {NEWEST} to base (no revision noted).\n"
+    assert f"known revisions are base, 0001, 0002, {NEWEST}" in sentence(bare("db", "upgrade", "0815", code=1))
     bare("db", "downgrade", code=2)
 
 
 def test_tables_that_exist_are_adopted(shop, bare):
     shop.extensions["statemanager"].backend.create_tables()
     assert bare("db", "check").stdout == "The tables are what they must be.\n"
-    assert bare("db", "upgrade").stdout == "The tables existed and are what they must be: noted as revision 0002.\n"
+    assert (
+        bare("db", "upgrade").stdout == f"The tables existed and are what they must be: noted as revision {NEWEST}.\n"
+    )
 
 
 def test_a_backend_without_tables_says_so():

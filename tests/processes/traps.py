@@ -88,11 +88,11 @@ class Trap:
     def _written(self, *_call: Any) -> None:
         self._thread.written = True
 
-    def _ending(self, _dialect: Any, _connection: Any, _found: Any, *, commit: bool) -> None:
+    def _ending(self, _dialect: Any, _connection: Any, *, commit: bool) -> None:
         if commit:
             self._committing()
 
-    def _ended(self, _answer: Any, _dialect: Any, _connection: Any, _found: Any, *, commit: bool) -> None:
+    def _ended(self, _answer: Any, _dialect: Any, _connection: Any, *, commit: bool) -> None:
         if commit:
             self._committed()
         self._thread.written = False
