@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import ExitStack
 from typing import Any
 
@@ -16,6 +17,9 @@ from flask_statemanager.signals import state_changed
 
 NEAR_CACHE = {"near_cache_bytes": 2**24}
 """The config of an application with a near cache."""
+
+PATIENCE = 30
+"""Seconds until the near cache has to answer."""
 
 KIND = "account"
 """The type of the states."""
@@ -128,6 +132,32 @@ class Extension:
         way = "suspend" if turn % 2 else "resume"
         done = self.manager.update_state(f"seen_{at}", {"turn": turn}, way, expect=self.versions[at])
         self.versions[at] = done.version
+
+    def expecting(self) -> Batch:
+        """Return what does that with states that the process has just read, as who edits one has; that is not timed."""
+        moved = self.timed(self.update_expected)
+
+        def batch(numbers: range) -> float:
+            spent = 0.0
+            for first in range(0, len(numbers), SEEN):
+                with self.app.app_context():
+                    for at in range(SEEN):
+                        self._take_in_hand(f"seen_{at}")
+                spent += moved(numbers[first : first + SEEN])
+            return spent
+
+        return batch
+
+    def _take_in_hand(self, name: str) -> None:
+        """Read a state until the near cache answers, which first hears of its last change."""
+        counters = self.app.extensions["statemanager"].counters
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            before = counters.value("cache.near")
+            self.manager.get_state(name)
+            if counters.value("cache.near") > before:
+                return
+        raise RuntimeError(f"The near cache does not keep {name}.")
 
     def update_hot(self, number: int) -> None:
         """Change the one state that everybody wants.

@@ -68,7 +68,7 @@ def _one_trip(ground: Ground, store: Store, stack: ExitStack) -> Iterator[Contes
     url = ground.redis()
     if url is not None:
         ours = Extension(store, stack, cache_url=url, cache_ttl=3600, **NEAR_CACHE).seen()
-        yield Contestant(store.name, UPDATE, ONE_TRIP, ours.timed(ours.update_expected))
+        yield Contestant(store.name, UPDATE, ONE_TRIP, ours.expecting())
 
 
 def reads(ground: Ground, store: Store, stack: ExitStack) -> Iterator[Contestant]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import importlib.util
 import json
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -32,7 +33,7 @@ from benchmarks.report import FOOTNOTE, document, figures_table, results_table
 from benchmarks.rounds import Batch, Contestant, measure, timed
 from benchmarks.suites import growing
 from benchmarks.web import served
-from benchmarks.work import AMONG, DRIVER, EXTENSION, GET, HISTORY, REGISTER, SEARCH, UPDATE
+from benchmarks.work import AMONG, DRIVER, EXTENSION, GET, HISTORY, REGISTER, SEARCH, SEEN, UPDATE
 
 
 @pytest.fixture
@@ -286,6 +287,19 @@ def test_transitions_by_threads_have_a_callback_and_a_validator(features: Featur
         for kind in threads.KINDS.values():
             lanes[kind][0](0)
             assert (features.called[-1], features.checked[-1]) == (f"{kind}_0_0", f"{kind}_0_0")
+
+
+def test_a_write_that_expects_a_version_has_it_at_hand(caplog: pytest.LogCaptureFixture) -> None:
+    with ExitStack() as stack:
+        ground = Ground(Choice(stores=frozenset(["postgresql"])), stack)
+        (store,) = ground.stores(["postgresql"])
+        ours = Extension(store, stack, cache_url=ground.redis(), **extension.NEAR_CACHE).seen()
+        batch = ours.expecting()
+        with caplog.at_level(logging.DEBUG, "flask_statemanager.sql"):
+            assert batch(range(3)) > 0
+            assert batch(range(3, SEEN + 5)) > 0
+    sent = [each.getMessage().split()[0] for each in caplog.records if each.name == "flask_statemanager.sql"]
+    assert sent == ["WITH"] * (SEEN + 5)
 
 
 def test_whatever_the_package_requires_is_imported_before_it_is_measured() -> None:

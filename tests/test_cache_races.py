@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +172,23 @@ def test_a_write_that_got_lost_is_made_good_for_everybody(
         assert read(reader) == 2
 
 
+@pytest.mark.parametrize("error", [RuntimeError("what a task queue's time limit raises"), KeyboardInterrupt()])
+def test_a_write_that_is_interrupted_on_its_way_to_redis_is_made_good(
+    tmp_path: Path, redis_url: str, error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for world in entered(build("sqlite", f"sqlite:///{tmp_path / 'w.db'}", **cached_by(redis_url))):
+        world.states.register_state("u1", "user")
+        assert read(world) == 1
+
+        def interrupted(*_call: Any) -> None:
+            raise error
+
+        with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+            patch.setattr(SharedEntries, "keep", interrupted)
+            world.states.update_state("u1")
+        assert read(world) == 2
+
+
 def test_a_write_that_is_lost_while_another_is_made_good_is_not_forgotten(
     tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -262,6 +279,25 @@ def test_an_older_redis_that_takes_over_is_not_believed(tmp_path: Path, mortal_r
             assert read(world) == 2
             pass_time(world, PAUSE)
         assert world.runtime.cache.available
+
+
+def test_a_master_that_has_become_a_replica_is_left_for_the_new_one(
+    tmp_path: Path, mortal_redis: RedisServer, redis_server: RedisServer, redis_url: str
+) -> None:
+    """A failover behind one name breaks no connection: the old master goes on answering, and takes no writes."""
+    uri = f"sqlite:///{tmp_path / 'w.db'}"
+    with TcpProxy(mortal_redis.port) as proxy, Redis.from_url(mortal_redis.url) as old:
+        for world in entered(build("sqlite", uri, **cached_by(proxy.url()))):
+            world.states.register_state("u1", "user")
+            assert read(world) == 1
+            old.replicaof("127.0.0.1", redis_server.port)
+            proxy.turn_to(redis_server.port)
+            world.states.update_state("u1")
+            hits = world.runtime.counters.value("cache.hit")
+            for _ in range(3):
+                pass_time(world, PAUSE)
+                assert read(world) == 2
+            assert world.runtime.counters.value("cache.hit") == hits + 2
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 from collections.abc import Callable, Iterator
@@ -309,10 +310,12 @@ class Unreadable(Exception):
         (RuntimeError(), "RuntimeError"),
         (Unreadable(), "Unreadable: its message cannot be read"),
         (AssertionError("é ☃"), "AssertionError: é ☃"),
+        (SystemExit("over"), "SystemExit: over"),
+        (asyncio.CancelledError("late"), "CancelledError: late"),
     ],
-    ids=["huge", "NUL", "surrogate", "empty", "unreadable", "unicode"],
+    ids=["huge", "NUL", "surrogate", "empty", "unreadable", "unicode", "exit", "cancelled"],
 )
-def test_any_error_is_kept_in_a_form_that_can_be_stored(world: World, error: Exception, kept: str) -> None:
+def test_any_error_is_kept_in_a_form_that_can_be_stored(world: World, error: BaseException, kept: str) -> None:
     def broken(*_call: Any) -> None:
         raise error
 

@@ -195,20 +195,21 @@ def test_a_write_that_came_first_leaves_the_sweep_nothing_to_do(world: World, mo
     assert events(world) == ["create", "expire", "activate"]
 
 
-def veto_of(*names: str) -> Callable[..., None]:
+def veto_of(*names: str, error: type[BaseException] = PermissionError) -> Callable[..., None]:
     def veto(state_id: str, *_call: Any) -> None:
         if state_id in names:
-            raise PermissionError("not today")
+            raise error("not today")
 
     return veto
 
 
+@pytest.mark.parametrize("error", [PermissionError, SystemExit])
 def test_a_veto_holds_up_nobody_else_and_is_asked_again_later(
-    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
     monkeypatch.setattr(expiry, "BATCH", 2)
     refused = ["u0", "u1", "u2"]
-    world.states.register_callback("user_expired", veto_of(*refused), when="before")
+    world.states.register_callback("user_expired", veto_of(*refused, error=error), when="before")
     for number in range(8):
         world.states.register_state(f"u{number}", "user", ttl=60 + number)
     world.clock.advance(100)

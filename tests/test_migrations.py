@@ -26,7 +26,7 @@ from flask_statemanager.core.record import Key
 from flask_statemanager.errors import StorageError, StorageTimeout, StorageUnavailable
 
 OURS = {f"statemanager_{name}" for name in ("state", "history", "outbox", "idempotency", "worker")} | {VERSION_TABLE}
-FIRST, NEWEST = "0001", "0003"
+FIRST, NEWEST = "0001", "0004"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -318,7 +318,7 @@ def test_a_database_with_states_goes_to_the_newest_revision_and_back(backend, en
     assert guarded(engine)
 
 
-def test_states_without_owner_and_expiry_are_in_no_index_of_these_from_the_third_revision_on(backend, engine):
+def test_the_indexes_hold_what_they_are_for_from_the_third_and_fourth_revision_on(backend, engine):
     def limits() -> dict[str, bool]:
         prefix, where = "ix_statemanager_state_", f"{engine.dialect.name}_where"
         indexes = inspect(engine).get_indexes("statemanager_state")
@@ -326,7 +326,11 @@ def test_states_without_owner_and_expiry_are_in_no_index_of_these_from_the_third
 
     migration.upgrade(backend, "0002")
     assert not any(limits().values())
+    migration.upgrade(backend, "0003")
+    assert limits() == {"type": False, "status": False, "owner": True, "expires": True}
     migration.upgrade(backend)
+    assert limits() == {"type": True, "status": True, "owner": True, "expires": True}
+    assert migration.downgrade(backend, "-1") == migration.Move("0004", "0003")
     assert limits() == {"type": False, "status": False, "owner": True, "expires": True}
     assert migration.downgrade(backend, "-1") == migration.Move("0003", "0002")
     assert not any(limits().values())
@@ -383,7 +387,7 @@ def test_downgrade_refuses_tables_that_it_did_not_make(backend, engine):
 
 
 def test_an_unknown_revision_is_refused_with_the_known_ones(backend, engine):
-    with pytest.raises(StorageError, match=f"known revisions are base, {FIRST}, 0002, {NEWEST}"):
+    with pytest.raises(StorageError, match=f"known revisions are base, {FIRST}, 0002, 0003, {NEWEST}"):
         migration.upgrade(backend, "0815")
     assert not set(inspect(engine).get_table_names()) & {"statemanager_state", "statemanager_history"}
 

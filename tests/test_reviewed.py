@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import os
+import signal
 from datetime import datetime, timezone
 from enum import Enum
 from pathlib import Path
@@ -37,6 +38,7 @@ from flask_statemanager.backends.sql.engine import make_engine
 from flask_statemanager.backends.sql.tables import declare
 from flask_statemanager.config import Settings
 from flask_statemanager.core.query import MAX_FILTERS, MAX_VALUES
+from flask_statemanager.metrics.counters import Counters
 from flask_statemanager.testing.capture import Captured
 from flask_statemanager.testing.contract.store import change_of, new_record
 from tests.servers.redis_server import RedisServer
@@ -80,7 +82,10 @@ def test_a_block_goes_on_with_the_session_that_follows_a_removed_one(sql_world: 
         world.db.session.remove()
         world.states.register_state("u2", "user")
         world.db.session.commit()
-    assert world.states.search_states("user").count() == 2
+        world.db.session.remove()
+        world.states.register_state("u3", "user", idempotency_key="k1")
+        world.db.session.commit()
+    assert world.states.search_states("user").count() == 3
 
 
 @pytest.mark.parametrize("joined", [True, False])
@@ -442,13 +447,24 @@ def test_a_forked_child_opens_connections_of_its_own(postgres_url: str) -> None:
     engine.dispose()
 
 
+def test_a_forked_child_counts_though_a_thread_was_counting() -> None:
+    counters = Counters()
+    with counters._locks.get():
+        child = os.fork()
+        if child == 0:  # pragma: no cover - it ends by itself, or by the alarm
+            signal.alarm(30)
+            counters.increment("cache.hit")
+            os._exit(counters.value("cache.hit"))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+
+
 # -- cache and configuration -------------------------------------------------------------------------------------------
 
 
 def test_a_write_that_the_cache_missed_is_not_answered_from_it(
-    tmp_path: Path, redis_server: RedisServer, redis_url: str
+    tmp_path: Path, redis_server: RedisServer, redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Redis answers, and takes nothing: as long as that is so, nothing in it is believed."""
+    """Redis answers, and takes nothing: as long as that is so, nothing in it is believed, and the log says so once."""
     now = [0.0]
     for world in entered(build("sqlite", f"sqlite:///{tmp_path / 'w.db'}", **cached_by(redis_url))):
         world.states.register_state("u1", "user")
@@ -468,6 +484,7 @@ def test_a_write_that_the_cache_missed_is_not_answered_from_it(
         for _ in range(2):
             assert world.states.get_state("u1").version == 2  # type: ignore[union-attr]
         assert world.runtime.counters.value("cache.hit") == hits + 1
+        assert caplog.text.count("cannot be reached") == 1
 
 
 def test_a_callback_reads_what_has_just_been_written(tmp_path: Path, redis_url: str) -> None:

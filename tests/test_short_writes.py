@@ -7,10 +7,13 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Redis
+from sqlalchemy.exc import OperationalError
 
 from flask_statemanager import (
     Guard,
@@ -324,27 +327,143 @@ def cached_world(request: pytest.FixtureRequest, tmp_path: Path, redis_url: str)
     yield from entered(build(request.param, uri_for(request.param, tmp_path, request), **cached_by(redis_url)))
 
 
+@contextmanager
+def losing_answers(error: BaseException) -> Iterator[None]:
+    """Let nobody hear of the commits of the block."""
+    leave = Loan._give_back
+
+    def lost(loan: Any, raised: Any) -> None:
+        wrote = bool(loan._unit.acts)
+        leave(loan, raised)
+        if wrote and raised is None:
+            raise error
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loan, "_give_back", lost)
+        with pytest.raises(type(error)):
+            yield
+
+
 @pytest.mark.parametrize("cached_world", ["sqlite", "postgresql"], indirect=True)
 @pytest.mark.parametrize("once", [None, "k1"])
+@pytest.mark.parametrize("error", [StorageUnavailable("The answer is lost."), Interrupted(), KeyboardInterrupt()])
 def test_after_a_write_of_which_nobody_knows_the_cache_is_not_believed(
-    cached_world: World, once: str | None, monkeypatch: pytest.MonkeyPatch
+    cached_world: World, once: str | None, error: BaseException
 ) -> None:
     states = cached_world.states
     states.register_state("u1", "user", {"n": 0})
     assert states.get_state("u1").data == {"n": 0}
-    leave = Loan.__exit__
-
-    def lost(loan: Any, *raised: Any) -> None:
-        loan._unit.acts.clear()
-        leave(loan, *raised)
-        if raised[0] is None:
-            raise StorageUnavailable("The answer is lost.")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Loan, "__exit__", lost)
-        with pytest.raises(StorageUnavailable):
-            states.update_state("u1", {"n": 1}, idempotency_key=once)
+    with losing_answers(error):
+        states.update_state("u1", {"n": 1}, idempotency_key=once)
     assert states.get_state("u1").data == {"n": 1}
+
+
+@pytest.mark.parametrize("cached_world", ["sqlite", "postgresql"], indirect=True)
+def test_after_a_bulk_write_of_which_nobody_knows_the_cache_is_not_believed(cached_world: World) -> None:
+    states = cached_world.states
+    states.register_state("u1", "user")
+    assert states.get_state("u1").version == 1
+    with losing_answers(KeyboardInterrupt()):
+        states.transition_many(["u1"], "suspend")
+    assert states.get_state("u1").version == 2
+
+
+@pytest.mark.parametrize("cached_world", ["sqlite", "postgresql"], indirect=True)
+def test_what_a_hook_wrote_into_a_write_of_which_nobody_knows_is_doubted_too(cached_world: World) -> None:
+    states = cached_world.states
+    for name in ("u1", "journal"):
+        states.register_state(name, "user", {"n": 0})
+        assert states.get_state(name).data == {"n": 0}
+
+    def journals(state: Any) -> bool:
+        if state["state_id"] == "u1":
+            states.update_state("journal", {"n": 1})
+        return True
+
+    states.register_validator("user", journals)
+    with losing_answers(StorageUnavailable("The answer is lost.")):
+        states.update_state("u1", {"n": 1})
+    assert [states.get_state(name).data for name in ("u1", "journal")] == [{"n": 1}, {"n": 1}]
+
+
+@pytest.mark.parametrize("cached_world", ["sqlite", "postgresql"], indirect=True)
+def test_after_a_session_s_commit_of_which_nobody_knows_the_cache_is_not_believed(
+    cached_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states, session, dialect = cached_world.states, cached_world.db.session, cached_world.db.engine.dialect
+    states.register_state("u1", "user", {"n": 0})
+    assert states.get_state("u1").data == {"n": 0}
+    commit = dialect.do_commit
+
+    def lost(connection: Any) -> None:
+        commit(connection)
+        raise dialect.loaded_dbapi.OperationalError("The answer is lost.")
+
+    states.update_state("u1", {"n": 1}, session=session)
+    with monkeypatch.context() as patch:
+        patch.setattr(dialect, "do_commit", lost)
+        with pytest.raises(OperationalError):
+            session.commit()
+    session.rollback()
+    assert states.get_state("u1").data == {"n": 1}
+
+
+@pytest.mark.parametrize("cached_world", ["sqlite", "postgresql"], indirect=True)
+def test_what_is_announced_after_a_session_s_commit_may_be_interrupted(
+    cached_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states, session = cached_world.states, cached_world.db.session
+    states.register_state("u1", "user", {"n": 0})
+    assert states.get_state("u1").data == {"n": 0}
+
+    def interrupted(*_call: Any) -> None:
+        raise KeyboardInterrupt
+
+    states.update_state("u1", {"n": 1}, session=session)
+    with monkeypatch.context() as patch:
+        patch.setattr(cached_world.runtime.bucket.publisher, "line_up", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            session.commit()
+    assert states.get_state("u1").data == {"n": 1}
+
+
+@pytest.fixture
+def renewed(redis_url: str) -> Iterator[Callable[[], int]]:
+    """Tell how often slots were given a new generation."""
+    with Redis.from_url(redis_url) as client:
+        yield lambda: sum(not client.get(key).startswith(b"0-") for key in client.keys("*generation"))
+
+
+@pytest.mark.parametrize("cached_world", ["sqlite", "postgresql"], indirect=True)
+def test_a_session_that_commits_or_rolls_back_leaves_nothing_in_doubt(cached_world: World, renewed: Any) -> None:
+    states, session = cached_world.states, cached_world.db.session
+    states.register_state("u1", "user", {"n": 0})
+    states.update_state("u1", {"n": 1}, session=session)
+    session.commit()
+    states.update_state("u1", {"n": 2}, session=session)
+    session.rollback()
+    states.transition_many(["nobody"], "suspend", session=session)
+    session.commit()
+    assert states.get_state("u1").data == {"n": 1}
+    assert renewed() == 0
+
+
+def test_a_lost_race_leaves_nothing_in_doubt(near_world: World, renewed: Any) -> None:
+    """It is known that nothing was written; else contention would cost a sixteenth of the cache."""
+    world = near_world
+    world.states.register_state("u1", "user", {})
+    rivals = iter([{"theirs": 1}])
+
+    def overtaken(state: Any) -> bool:
+        patch = next(rivals, None)
+        if patch is not None:
+            overtake(world, patch)
+        return True
+
+    world.states.register_validator("user", overtaken)
+    assert world.states.update_state("u1", {"ours": 1}).version == 3
+    assert world.states.get_state("u1").data == {"theirs": 1, "ours": 1}
+    assert renewed() == 0
 
 
 @pytest.mark.parametrize("cached_world", ["sqlite", "postgresql"], indirect=True)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from flask_statemanager import Deadline, Machine, Transition
+from flask_statemanager.core.record import Key
 from tests.worlds import World
 
 
@@ -119,6 +120,29 @@ def test_searches_are_not_prepared_by_psycopg(postgres_world: World) -> None:
         cursor = unit.connection.cursor()
         cursor.execute("SELECT statement FROM pg_prepared_statements")
         assert [row for row in cursor.fetchall() if "jsonb" in row[0].lower() or "#>" in row[0]] == []
+
+
+def test_what_was_prepared_for_an_empty_table_goes_by_the_key(postgres_world: World) -> None:
+    """PostgreSQL stays with the plan; by any other index it would walk through all states of a table that has grown."""
+    states = postgres_world.states
+    states.register_state("u1", "user")
+    backend = postgres_world.runtime.backend
+    with backend.reading() as unit:
+        values = backend._statements.key_values(Key("state", "u1"))
+        for _ in range(10):  # prepared at the fifth, and planned for good at the fifth from then on
+            unit.run(backend._statements.read, values)
+            unit.run(backend._statements.read_locked, values)
+        cursor = unit.connection.cursor()
+        cursor.execute("SET enable_seqscan = off")
+        cursor.execute("SELECT name FROM pg_prepared_statements WHERE statement LIKE '%statemanager_state.bucket =%'")
+        plans = []
+        for (name,) in cursor.fetchall():
+            cursor.execute("SET plan_cache_mode = force_generic_plan")
+            cursor.execute(f"EXPLAIN EXECUTE {name} ('state', 'u1')")
+            plans.append("\n".join(row[0] for row in cursor.fetchall()))
+        cursor.execute("RESET ALL")
+    assert len(plans) == 2
+    assert all("statemanager_state_pkey" in plan for plan in plans), plans
 
 
 def test_what_is_drawn_is_named_where_rows_come_from(postgres_world: World) -> None:

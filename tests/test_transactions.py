@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import create_engine, event, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from flask_statemanager import (
@@ -30,7 +32,7 @@ from flask_statemanager import (
     TransitionNotAllowed,
 )
 from flask_statemanager.testing.capture import Captured
-from tests.worlds import World, build, entered
+from tests.worlds import World, build, entered, uri_for
 
 
 def notes(world: World) -> list[str]:
@@ -168,6 +170,92 @@ def test_a_refused_verb_leaves_the_transaction_usable(sql_world: World, captured
     world.db.session.commit()
     assert world.states.get_state("u1").status == "suspended"  # type: ignore[union-attr]
     assert notes(world) == ["kept"]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "ALTER TABLE statemanager_outbox RENAME TO gone",
+        "CREATE TRIGGER refuse BEFORE UPDATE ON statemanager_state BEGIN SELECT RAISE(ABORT, 'no'); END",
+    ],
+    ids=["outbox", "state"],
+)
+def test_a_verb_that_fails_in_the_middle_leaves_nothing_for_the_session_to_commit(
+    sqlite_world: World, broken: str, captured_states: Captured
+) -> None:
+    world = sqlite_world
+    world.states.register_callback("user", lambda *call: None, durable=True, name="mail")
+    world.states.register_state("u1", "user")
+    with world.db.engine.begin() as connection:
+        connection.execute(text(broken))
+    session = world.db.session
+    with world.states.transaction(session):
+        with pytest.raises(StorageError), session.begin_nested():
+            world.states.update_state("u1", transition="suspend")
+        session.add(world.note(text="kept"))
+    session.commit()
+    with world.states.transaction(session):
+        session.add(world.note(text="lost"))
+        with pytest.raises(StorageError):
+            world.states.update_state("u1", transition="suspend")
+        session.begin_nested()
+        with pytest.raises(StorageError, match="roll the session back"):
+            session.commit()
+    session.rollback()
+    with world.states.transaction(session):
+        session.begin_nested()
+        with pytest.raises(StorageError):
+            world.states.update_state("u1", transition="suspend")
+        with pytest.raises(StorageError, match="roll the session back"):
+            session.commit()
+    session.rollback()
+    assert notes(world) == ["kept"]
+    assert world.states.get_state("u1").version == len(world.states.get_state_history("u1")) == 1  # type: ignore[union-attr]
+    assert [change.event for change in captured_states.changes] == ["create"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "failing"),
+    [("postgresql", "SELECT 1 / 0"), ("sqlite", "INSERT OR ROLLBACK INTO note (id, text) VALUES (1, 'twice')")],
+    ids=["postgresql", "sqlite"],
+)
+def test_a_commit_that_would_be_none_is_refused_and_announces_nothing(
+    kind: str, failing: str, tmp_path: Path, request: pytest.FixtureRequest, captured_states: Captured
+) -> None:
+    for world in entered(build(kind, uri_for(kind, tmp_path, request))):
+        session = world.db.session
+        session.add(world.note(id=1, text="once"))
+        session.commit()
+        world.states.register_state("u1", "user", session=session)
+        with pytest.raises(DBAPIError):
+            session.execute(text(failing))
+        with pytest.raises(StorageError, match="roll the session back"):
+            session.commit()
+        session.rollback()
+        assert captured_states.changes == []
+        world.states.register_state("u1", "user", session=session)
+        session.commit()
+        assert [change.event for change in captured_states.changes] == ["create"]
+        assert world.states.get_state("u1") is not None
+
+
+def test_on_in_memory_sqlite_another_session_may_have_committed_before(memory_sqlite_world: World) -> None:
+    world = memory_sqlite_world
+    world.states.register_state("u1", "user", session=world.db.session)
+    with Session(world.db.engine) as other:
+        other.add(world.note(text="other"))
+        other.commit()
+    world.db.session.commit()
+    assert world.states.get_state("u1") is not None
+
+
+def test_a_failure_that_a_savepoint_has_undone_is_in_no_commits_way(postgres_world: World) -> None:
+    session = postgres_world.db.session
+    postgres_world.states.register_state("u1", "user", session=session)
+    with pytest.raises(DBAPIError), session.begin_nested():
+        session.execute(text("SELECT 1 / 0"))
+    session.commit()
+    assert postgres_world.states.get_state("u1") is not None
 
 
 def test_a_block_left_by_an_exception_neither_commits_nor_rolls_back(sql_world: World) -> None:

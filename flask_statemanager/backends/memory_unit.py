@@ -27,6 +27,12 @@ class MemoryUnit(Unit):
         """
         self.acts.append(act)
 
+    def in_doubt(self, act: Callable[[], None]) -> None:
+        """Do nothing: what is in memory is known, and nothing else keeps it.
+
+        :param act: never called.
+        """
+
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """Undo the block's writes when it raises."""

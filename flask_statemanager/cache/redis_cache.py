@@ -61,6 +61,7 @@ class RedisReadCache:
         # What was read from the store longer ago may be older than a tombstone that is over already.
         self._fresh = min(ttl, UNDER_WAY) / 3
         self._away_until = 0.0
+        self._told = False
         self._locks = PerProcess(threading.Lock)
         # The slots of writes that did not get through, each with the number of the last: nothing is believed until
         # their generations are new.
@@ -200,11 +201,14 @@ class RedisReadCache:
 
         :param record: a committed record or tombstone.
         """
-        path = str(record.key)
-        entries = {path: Entry.of(record)}
-        if not self._believed() or self._asked(lambda: self._kept(entries, None)) is None:
-            self._miss([slot_of(path)])
-        elif self._near is not None:
+        path, kept = str(record.key), False
+        try:
+            entries = {path: Entry.of(record)}
+            kept = self._believed() and self._asked(lambda: self._kept(entries, None)) is not None
+        finally:  # also when it is interrupted, by whatever a signal handler raises
+            if not kept:
+                self._miss([slot_of(path)])
+        if self._near is not None:
             self._near.drop(path)
 
     def doubt(self, keys: Iterable[Key]) -> None:
@@ -269,6 +273,8 @@ class RedisReadCache:
             self._failed(error)
             return None
         self._away_until = 0.0
+        if self._told and not self._missed:
+            self._told = False
         return answer
 
     def _asked_anew(self, question: Callable[[], Answer]) -> Answer | None:
@@ -284,9 +290,12 @@ class RedisReadCache:
         return None
 
     def _failed(self, error: BaseException) -> None:
-        if not self._away_until:
+        if not self._told:
+            self._told = True
             logger.warning("The read cache cannot be reached, reads go to the database: %s", error)
         self._count("cache.error", 1)
+        # Whoever refuses may have been the master once: ask anew who it is.
+        self._shared.close()
         self._doubts += 1
         self._away_until = self._clock() + PAUSE
 

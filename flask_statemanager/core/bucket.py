@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from ..errors import ConfigurationError, StateConflict, StorageError
+from ..errors import ConfigurationError, StateConflict
 from .clock import Clock
 from .contention import Contention
 from .idempotency import Request
@@ -138,7 +138,8 @@ class Bucket(Reader):
         )
         try:
             done = short.run(seen)
-        except StateConflict:
+        except (StateConflict, TransactionNeeded):
+            # Nothing is stored.
             raise
         except BaseException:
             if short.handed:
@@ -171,7 +172,7 @@ class Bucket(Reader):
         """Do a piece of work in a session's transaction, the surrounding one, or one of its own.
 
         In one of its own it is tried again when it loses a race. In another's, what hooks have written goes with the
-        work that they, or another hook, refuse in the end.
+        work that they, or another hook, refuse in the end, and no state is committed whose effects could not be stored.
 
         :param work: called with the unit.
         :param session: the application's session, or None.
@@ -181,21 +182,23 @@ class Bucket(Reader):
         :raises StateManagerError: whatever the work refuses with.
         :raises StorageError: when the storage fails.
         """
+
+        def doubt() -> None:
+            self.doubt(names())
+
         unit = unit_around(self.backend) if session is None else self._joined(session, write=True)
         if unit is not None:
-            with unit.savepoint() if undone or self.hooked() else nullcontext():
-                return work(unit)
+            with unit.savepoint() if undone or self.hooked() else unit.unguarded():
+                result = work(unit)
+            unit.in_doubt(doubt)
+            return result
 
         def own() -> Result:
             with self.backend.writing() as unit:
+                unit.in_doubt(doubt)
                 return work(unit)
 
-        try:
-            return retried(own)
-        except StorageError:
-            # The answer to a COMMIT may be what was lost.
-            self.doubt(names())
-            raise
+        return retried(own)
 
     def expire(self, name: str, origin: Origin) -> bool:
         """Write down that a record has expired, if it has and nobody has done so yet.

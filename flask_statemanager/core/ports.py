@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from enum import Enum
 from functools import partial
 from typing import Any, ClassVar, Protocol
@@ -85,11 +85,22 @@ class Unit(ABC):
         """
 
     @abstractmethod
+    def in_doubt(self, act: Callable[[], None]) -> None:
+        """Remember what to do where nobody knows whether the outermost transaction and what follows it came to an end.
+
+        :param act: called without arguments, at most once; it must not raise.
+        """
+
+    @abstractmethod
     def savepoint(self) -> AbstractContextManager[None]:
         """Undo what is written in the block, and forget what it wants announced, when it raises.
 
         :raises StorageError: when the storage fails.
         """
+
+    def unguarded(self) -> AbstractContextManager[None]:
+        """Let nobody commit what is written in the block when the storage fails in it; cheaper than a savepoint."""
+        return nullcontext()
 
 
 class Backend(ABC):

@@ -243,7 +243,7 @@ class EffectRunner:
             return
         try:
             saved = self._carried_out(function, durability, job, change)
-        except (Exception, SystemExit) as error:  # an effect that ends the program has failed, and the worker goes on
+        except BaseException as error:  # SystemExit, asyncio's CancelledError: in this thread they end the effect alone
             again = None if isinstance(error, PermanentFailure) else self._again(durability, job)
             # What the application has decided needs no traceback in the log.
             meant = isinstance(error, PermanentFailure)

@@ -67,7 +67,7 @@ class ExpirySweep:
             return self._bucket.expire(name, _ORIGIN)
         except StorageError:
             raise
-        except Exception:
+        except (Exception, SystemExit):  # a hook that ends the program would end every worker that sweeps
             logger.exception("The expiry of the state %s was refused; it is tried again later.", name)
             self._refused[name] = time.monotonic() + PATIENCE
             return False

@@ -215,7 +215,7 @@ class TimerRunner:
             outcome = self._bucket.within(lambda unit: self._fired(unit, job))
         except StorageError:
             raise
-        except Exception as error:
+        except BaseException as error:  # a hook's SystemExit: in a worker's thread it ends the attempt and no more
             logger.warning("The timer %d of %s failed at attempt %d.", job.id, job.key, job.attempts, exc_info=True)
             again = None if job.attempts > RETRIES else self._pause(job.attempts)
             self._end(job, again, sentence_of(error))

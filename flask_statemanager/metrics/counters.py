@@ -6,12 +6,15 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 
+from ..core.waking import PerProcess
+
 
 class Counters:
     """Named numbers that only grow, for example ``cache.hit`` or ``change.suspend``."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # A fork while another thread holds a lock would leave it held in the child for good.
+        self._locks = PerProcess(threading.Lock)
         self._values: Counter[str] = Counter()
         self._followed: dict[str, Callable[[], int]] = {}
 
@@ -21,7 +24,7 @@ class Counters:
         :param name: which one.
         :param by: by how much.
         """
-        with self._lock:
+        with self._locks.get():
             self._values[name] += by
 
     def follow(self, name: str, read: Callable[[], int]) -> None:
@@ -43,5 +46,5 @@ class Counters:
     def snapshot(self) -> dict[str, int]:
         """Return all counters at this moment."""
         followed = {name: read() for name, read in self._followed.items()}
-        with self._lock:
+        with self._locks.get():
             return dict(sorted((self._values | Counter(followed)).items()))

@@ -50,6 +50,13 @@ class TcpProxy:
         """
         return f"redis://127.0.0.1:{self.port}/{database}"
 
+    def turn_to(self, port: int) -> None:
+        """Lead new connections to another server, as a name does that is given a new address; old ones stay.
+
+        :param port: the other server's, on 127.0.0.1.
+        """
+        self._server_port = port
+
     def freeze(self) -> None:
         """Forward nothing more; what is sent meanwhile arrives after the thaw, even if the sender has gone."""
         self._flowing.clear()

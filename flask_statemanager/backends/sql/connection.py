@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ...core.ports import Act, Unit, settle
 from ...core.record import Record
-from ...errors import StorageError, StorageTimeout, StorageUnavailable
+from ...errors import StateConflict, StorageError, StorageTimeout, StorageUnavailable
 from .dialect import Dialect
 from .reading import Row
 from .statements import Compiled
@@ -37,6 +37,7 @@ class SqlUnit(Unit):
         self.dialect = dialect
         self.table = table
         self.acts: list[Act] = []
+        self.doubts: list[Callable[[], None]] = []
         self.certain = False
         self.believed: Record | None = None
 
@@ -51,6 +52,13 @@ class SqlUnit(Unit):
         :param act: called in the order of registration.
         """
         self.acts.append(act)
+
+    def in_doubt(self, act: Callable[[], None]) -> None:
+        """Remember what to do where nobody knows whether this was committed.
+
+        :param act: called without arguments.
+        """
+        self.doubts.append(act)
 
     def hold(self, locks: Iterable[Hashable]) -> None:
         """Do nothing: a transaction of its own ends before anybody could ask what it has locked.
@@ -207,6 +215,19 @@ class Loan(AbstractContextManager[SqlUnit]):
         return unit
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        try:
+            self._give_back(error)
+            if error is None and self._unit.acts:
+                settle(self._unit.acts)
+        except StateConflict:
+            raise
+        except BaseException:
+            # Not only the answer to a COMMIT may get lost: whatever a signal handler raises may come up behind it.
+            for act in self._unit.doubts if error is None else ():
+                act()
+            raise
+
+    def _give_back(self, error: BaseException | None) -> None:
         self._usable = False
         try:
             if error is None:
@@ -217,8 +238,6 @@ class Loan(AbstractContextManager[SqlUnit]):
             if not self._usable:
                 self._fairy.invalidate(error)
             self._fairy.close()
-        if error is None and self._unit.acts:
-            settle(self._unit.acts)
 
     def _commit(self) -> None:
         dialect, done = self._pool.dialect, False

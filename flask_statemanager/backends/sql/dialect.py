@@ -104,6 +104,13 @@ class Dialect(ABC):
         """
 
     @abstractmethod
+    def lost(self, connection: Any) -> bool:
+        """Tell whether the transaction that was joined has failed, so that a commit would commit nothing of it.
+
+        :param connection: the driver's connection.
+        """
+
+    @abstractmethod
     def wrapped(self, error: Exception, connection: Any, table: str) -> Exception:
         """Return the error of ours that says what a driver's error means.
 

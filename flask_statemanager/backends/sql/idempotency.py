@@ -12,7 +12,8 @@ from ...core.idempotency import Remembered, Request
 from ...core.powers import Idempotent
 from ...errors import StorageTimeout
 from .connection import SqlUnit
-from .joining import Lock, hold, refuse_to_wait_for_itself
+from .joining import hold, refuse_to_wait_for_itself
+from .lock import Lock
 from .power import SqlPower
 from .statements import Statements, compiled
 

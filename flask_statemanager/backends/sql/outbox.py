@@ -13,7 +13,8 @@ from ...core.enqueues import Enqueues
 from ...core.jobs import Job, JobCounts, JobQuery
 from .connection import SqlUnit
 from .job_statements import JobStatements
-from .joining import Lock, hold, refuse_to_wait_for_itself
+from .joining import hold, refuse_to_wait_for_itself
+from .lock import Lock
 from .moves import listed
 from .power import SqlPower
 from .statements import Statements, compiled

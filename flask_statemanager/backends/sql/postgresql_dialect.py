@@ -16,6 +16,9 @@ from .dialect import CHECK_HINT, UPGRADE_HINT, Dialect
 _ACTIVE = 1
 """What both drivers, after libpq, call the status of a connection in the middle of a statement."""
 
+_FAILED = 3
+"""What they call the status of one in a transaction in which a statement has failed."""
+
 _LOST_RACES = ("40001", "40P01")
 """PostgreSQL's SQLSTATEs of a serialization failure and of a deadlock."""
 
@@ -107,6 +110,13 @@ class PostgresDialect(Dialect):
                 "session= is on an engine with AUTOCOMMIT, where nothing can be rolled back: leave session= out, or "
                 "give the session an engine with transactions."
             )
+
+    def lost(self, connection: Any) -> bool:
+        """Tell whether a statement of the transaction has failed, behind no savepoint that it was rolled back to.
+
+        :param connection: the driver's connection.
+        """
+        return bool(connection.info.transaction_status == _FAILED)
 
     def wrapped(self, error: Exception, connection: Any, table: str) -> Exception:
         """Return our error for a driver's, by its SQLSTATE.

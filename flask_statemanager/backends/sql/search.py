@@ -151,7 +151,7 @@ class Searching:
         return found
 
     def column_reach(self, query: Query, column: str, most: int) -> Select[Any]:
-        """Return the select for how many records the index of a column finds by itself, tombstones among them.
+        """Return the select for how many living records the index of a column finds.
 
         :param query: a query with such a condition.
         :param column: one of :meth:`columns`.
@@ -160,7 +160,7 @@ class Searching:
         state = self.state
         found = select(literal(1).label("one")).where(state.bucket == query.bucket, self._among(query, column))
         if column == "status":
-            found = found.where(state.type == query.type)
+            found = found.where(state.type == query.type, state.deleted_at.is_(None))
         return select(func.count()).select_from(found.limit(most).subquery())
 
     def serving(self, asked: Filter, query: Query) -> FieldIndex | None:

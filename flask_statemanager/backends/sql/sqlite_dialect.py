@@ -123,6 +123,13 @@ class SqliteDialect(Dialect):
         if not connection.in_transaction:
             connection.execute("BEGIN IMMEDIATE")
 
+    def lost(self, connection: sqlite3.Connection) -> bool:
+        """Tell whether SQLite has rolled back by itself, as it does by ``OR ROLLBACK`` and on a full disk.
+
+        :param connection: the driver's connection.
+        """
+        return not connection.in_transaction
+
     def wrapped(self, error: Exception, connection: sqlite3.Connection, table: str) -> Exception:
         """Return our error for a driver's.
 
