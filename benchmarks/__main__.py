@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.circumstances import Run
 from benchmarks.ground import NOWHERE, Choice, Ground
 from benchmarks.report import document, figures_table, joined, results_table
-from benchmarks.suites import DATABASES, SUITES
+from benchmarks.suites import STORES, SUITES
 
 SAVED = Path(__file__).with_name("results.json")
 """What the documentation shows."""
@@ -32,11 +32,14 @@ def parser() -> argparse.ArgumentParser:
         f"what to measure: {names}; all by default. With {FIGURES} among them, only the figures to reach are printed"
     )
     found.add_argument("names", nargs="*", metavar="NAME", help=about)
-    found.add_argument("--stores", default=",".join(DATABASES), help=f"where, some of {','.join(DATABASES)}")
+    found.add_argument("--stores", default=",".join(STORES), help=f"where, some of {','.join(STORES)}")
     found.add_argument("--no-peers", action="store_true", help="leave other packages out")
     found.add_argument("--rounds", type=int, help="how many rounds count (default: what each needs)")
     found.add_argument(
         "--apart", action="store_true", help="cores of their own for client and servers: a quiet machine"
+    )
+    found.add_argument(
+        "--large", action="store_true", help="lists of keys among a million, too, and snapshots of as many"
     )
     found.add_argument("--quick", action="store_true", help="be short rather than exact")
     found.add_argument(
@@ -117,7 +120,7 @@ def main(words: list[str] | None = None) -> None:
     stores = frozenset(given.stores.split(","))
     names = [name for name in given.names if name != FIGURES]
     alone = len(names) < len(given.names)
-    unknown = [*(set(names) - set(SUITES)), *(stores - set(DATABASES))]
+    unknown = [*(set(names) - set(SUITES)), *(stores - set(STORES))]
     if unknown:
         reader.error(f"{', '.join(sorted(unknown))} is not known")
     choice = Choice(
@@ -127,6 +130,7 @@ def main(words: list[str] | None = None) -> None:
         apart=given.apart,
         rounds=given.rounds,
         postgres=given.postgres,
+        large=given.large,
     )
     with _unwarned():
         report = measured(names or list(SUITES), choice)

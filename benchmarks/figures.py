@@ -17,13 +17,18 @@ from benchmarks.work import (
     IMPORT_EXTRAS,
     IMPORT_MEMORY,
     IMPORT_TIME,
+    KV_GET,
+    KV_SWAP,
     MANY,
     NEAR_HIT,
     ONE_STATEMENT,
     ONE_TRIP,
+    PLAIN_READ,
     REDIS_HIT,
     REGISTER,
     REGISTER_MANY,
+    RESTORE,
+    SNAPSHOT,
     UPDATE,
 )
 
@@ -107,6 +112,9 @@ FIGURES = (
     Figure(NORMAL, GET, DRIVER, COST, 3),
     Figure(POSTGRES, GET, DRIVER, COST, 1.6),
     Figure(POSTGRES, HOT, DRIVER, SPEED, 0.8),
+    Figure("Redis", KV_GET, DRIVER, COST, 1.3),
+    Figure("Redis", KV_SWAP, DRIVER, COST, 1.3),
+    *(Figure(store, work, PLAIN_READ, SPEED, 0.5) for store in (NORMAL, POSTGRES) for work in (SNAPSHOT, RESTORE)),
     *(
         Figure(store, f"{work}{AMONG}", FEW, COST, 1.5, MANY)
         for store in (NORMAL, POSTGRES)

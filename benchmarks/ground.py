@@ -31,11 +31,11 @@ NOWHERE = "none"
 
 
 class Store(Struct, frozen=True):
-    """A kind of database.
+    """A kind of database, or Redis.
 
     :param short: its name on the command line.
     :param name: its name in the results.
-    :param fresh: makes an empty database and returns its SQLAlchemy URL.
+    :param fresh: makes an empty database and returns its SQLAlchemy URL; of Redis, which all share, its URL.
     """
 
     short: str
@@ -57,14 +57,16 @@ class Choice(Struct, frozen=True):
     :param apart: whether a single client and the servers keep to cores of their own.
     :param rounds: how many rounds count; None for what each suite needs.
     :param postgres: the URL of a PostgreSQL server on which databases may be made; None for a private one.
+    :param large: whether lists of keys are measured among a million, too, and snapshots of as many.
     """
 
-    stores: frozenset[str] = frozenset(("sqlite", "full", "postgresql", NOWHERE))
+    stores: frozenset[str] = frozenset(("sqlite", "full", "postgresql", "redis", NOWHERE))
     peers: bool = True
     quick: bool = False
     apart: bool = False
     rounds: int | None = None
     postgres: str | None = None
+    large: bool = False
 
 
 class Ground:
@@ -127,6 +129,9 @@ class Ground:
             return Store(short, "SQLite, WAL, NORMAL", lambda: self._file("normal"))
         if short == "full":
             return Store(short, "SQLite, WAL, FULL", lambda: self._file("full"))
+        if short == "redis":
+            url = self.redis()
+            return None if url is None else Store(short, "Redis", lambda: url)
         create = self._postgres()
         return None if create is None else Store(short, "PostgreSQL, synchronous_commit on", create)
 

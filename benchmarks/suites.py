@@ -8,12 +8,13 @@ from contextlib import ExitStack
 from msgspec import Struct
 from msgspec.structs import replace
 
-from benchmarks import bulk, hot, imports, scale, singles, threads, web
+from benchmarks import bulk, hot, imports, kv, scale, singles, snapshots, threads, web
 from benchmarks.ground import NOWHERE, Ground, Store
 from benchmarks.rounds import Contestant, measure
 from benchmarks.work import AMONG
 
 DATABASES = ("sqlite", "full", "postgresql")
+STORES = (*DATABASES, "redis")
 
 
 class Suite(Struct, frozen=True):
@@ -69,5 +70,8 @@ SUITES = {
     "hot": Suite(("postgresql",), hot.contestants, rounds=7, runs=50, apart=False),
     "http": Suite(("sqlite", "postgresql"), web.contestants, rounds=7, runs=1000, apart=False),
     "scale": Suite(("sqlite", "postgresql"), growing, rounds=scale.ROUNDS, runs=scale.RUNS),
+    "kv": Suite(("redis", "sqlite", "postgresql"), kv.singles, rounds=11),
+    "keys": Suite(("redis", "sqlite", "postgresql"), kv.growing, rounds=5, runs=50),
+    "snapshots": Suite(("redis", "sqlite", "postgresql"), snapshots.contestants, rounds=3),
     "imports": Suite((NOWHERE,), imports.contestants, rounds=9, runs=1),
 }

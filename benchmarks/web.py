@@ -34,15 +34,16 @@ HELLO, NEAR = "hello, nothing read", f"{EXTENSION}, near cache"
 PATHS = {HELLO: "/hello", DRIVER: "/raw/", EXTENSION: "/state/", ORM: "/orm/", NEAR: "/near/"}
 
 
-def served(short: str, url: str, orm_url: str, redis_url: str) -> Callable[..., Any]:
+def served(short: str, url: str, orm_url: str, redis_url: str, stack: ExitStack | None = None) -> Callable[..., Any]:
     """Return the applications that gunicorn serves, one for each way, so that each pushes one context for a request.
 
     :param short: the kind of database.
     :param url: where the states are.
     :param orm_url: where the ORM's rows are.
     :param redis_url: of the near cache's Redis; empty for none.
+    :param stack: closes what is opened; None where that ends with the process.
     """
-    store, stack = Store(short, "", str), ExitStack()
+    store, stack = Store(short, "", str), stack or ExitStack()
     ours = Extension(store, stack, url=url, tables=False)
     apps = {"hello": _bare(short, url), "state": _states("state", ours), "orm": _accounts(orm_url, store)}
     apps["raw"] = apps["hello"]

@@ -6,6 +6,10 @@ UPDATE, REGISTER, GET = "update_state", "register_state", "get_state"
 SEARCH, HISTORY = "search, page of 50", "history of 20 versions"
 REDIS_HIT, NEAR_HIT = "get_state, Redis hit", "get_state, near-cache hit"
 
+KV_GET, KV_SWAP, KV_UPDATE = "kv.get", "kv.compare_and_swap", "kv.update"
+KV_KEYS, KV_STATS = "kv.keys(prefix), page of 50", "kv.stats"
+SNAPSHOT, RESTORE, PLAIN_READ = "create_snapshot, a key", "restore_snapshot, a key", "plain read, compressed"
+
 REGISTER_MANY = "register_many of 100,000"
 HOT = "update_state, one state, 8 processes"
 HTTP = "GET a state through gunicorn"

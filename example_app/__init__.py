@@ -25,8 +25,9 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     """Make the application.
 
     It runs on an SQLite file in its instance folder. ``CREDIT_DATABASE_URI`` puts it on another database,
-    ``CREDIT_REDIS_URL`` gives it a cache, ``CREDIT_SECRET_KEY`` and ``CREDIT_API_TOKEN`` fix what is otherwise made
-    anew with each start. ``CREDIT_WORKER=external`` leaves mails and timers to ``flask state worker``.
+    ``CREDIT_REDIS_URL`` gives it a cache, ``CREDIT_KEYS_URL`` has its keys and values live in a Redis,
+    ``CREDIT_SECRET_KEY`` and ``CREDIT_API_TOKEN`` fix what is otherwise made anew with each start.
+    ``CREDIT_WORKER=external`` leaves mails and timers to ``flask state worker``.
 
     :param config: settings that go before all others; ``INSTANCE_PATH`` moves the instance folder.
     :raises flask_statemanager.ConfigurationError: when the settings are unusable.
@@ -62,6 +63,10 @@ def _defaults(home: Path) -> dict[str, Any]:
         "SESSION_COOKIE_NAME": "credit_session",
         "SESSION_COOKIE_SAMESITE": "Lax",
         "DEMO": False,
+        # Requests of one address in a minute.
+        "API_LIMIT": 600,
+        "STATEMANAGER_REDIS_URL": environ.get("CREDIT_KEYS_URL") or None,
+        "STATEMANAGER_KV_BACKEND": "redis" if environ.get("CREDIT_KEYS_URL") else None,
         # One process serves the demo; where there are several, a worker beside them is the better choice.
         "STATEMANAGER_WORKER": environ.get("CREDIT_WORKER") or "embedded",
     }

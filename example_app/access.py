@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException, Unauthorized
 
 from flask_statemanager import State
 
-from . import logins
+from . import counters, logins, preferences
 from .accounts import account_of
 from .extensions import db, state_manager, unit_of_work
 from .models import Account
@@ -39,8 +39,12 @@ def log_in(login: str, password: str) -> Account | None:
     :param login: the login name.
     :param password: the password.
     :returns: the account, or None when they do not fit or the user is suspended.
+    :raises werkzeug.exceptions.TooManyRequests: when this address has tried it too often.
     :raises StateManagerError: when the session cannot be written.
     """
+    counters.limit(
+        "login", f"{login} {request.remote_addr}", most=counters.LOGIN_ATTEMPTS, window=counters.LOGIN_WINDOW
+    )
     account: Account | None = db.session.scalar(select(Account).where(Account.login == login))
     if account is None or not account.has_password(password) or _user(account) is None:
         return None
@@ -116,6 +120,7 @@ def init_app(app: Flask) -> None:
     :param app: the app.
     """
     app.before_request(_identify)
+    app.before_request(_count)
     app.before_request(_check_csrf)
     app.jinja_env.globals["csrf_token"] = csrf_token
 
@@ -135,7 +140,7 @@ def check_bearer() -> None:
 
 
 def _identify() -> None:
-    g.account, g.user = None, None
+    g.account, g.user, g.theme = None, None, preferences.DEFAULTS["theme"]
     session_id = session.get("session_id")
     if session_id is None or request.endpoint == "static" or request.path.startswith("/api/"):
         return
@@ -145,7 +150,12 @@ def _identify() -> None:
     if g.user is None:
         session.pop("session_id")
         return
-    g.account = account
+    g.account, g.theme = account, preferences.of(account.state_id)["theme"]
+
+
+def _count() -> None:
+    if request.method == "GET" and request.blueprint is not None and not request.path.startswith("/api/"):
+        counters.count_visit()
 
 
 def _user(account: Account) -> State | None:

@@ -9,12 +9,28 @@ from flask import Flask, g, has_request_context
 
 from flask_statemanager import Change, TransitionNotAllowed, signals
 
+from . import preferences
 from .extensions import db, state_manager
 from .logins import end_all
 from .models import Notice
 
 TOLD = "credit_activity"
 """The name under ``app.extensions`` of the counts that the dashboard shows."""
+
+
+NOTICES = {
+    "en": {
+        "suspend": "Your account was suspended: {reason}.",
+        "resume": "Your account is active again. Welcome back.",
+        "refund": "Your purchase {state_id} was refunded.",
+    },
+    "de": {
+        "suspend": "Ihr Konto wurde gesperrt: {reason}.",
+        "resume": "Ihr Konto ist wieder offen. Willkommen zurück.",
+        "refund": "Ihr Kauf {state_id} wurde erstattet.",
+    },
+}
+"""The texts of notices by language and transition."""
 
 
 @state_manager.actor_loader
@@ -40,21 +56,23 @@ def end_sessions(state_id: str, _old_state: dict[str, Any], _new_state: dict[str
 @state_manager.register_callback("user_resumed")
 @state_manager.register_callback("purchase_refunded")
 def tell_user(state_id: str, _old_state: dict[str, Any], new_state: dict[str, Any], transition_type: str) -> None:
-    """Write the user a notice. It runs after the commit, when the application's own session is free again.
+    """Write the user a notice, where it is wanted, in the user's language.
+
+    It runs after the commit, when the application's own session is free again.
 
     :param state_id: the state that changed.
     :param _old_state: as it was.
     :param new_state: as it is.
     :param transition_type: what happened.
     """
-    texts = {
-        "suspend": f"Your account was suspended: {new_state['data'].get('suspended_reason', 'ask us')}.",
-        "resume": "Your account is active again. Welcome back.",
-        "refund": f"Your purchase {state_id} was refunded.",
-    }
-    happened = datetime.fromisoformat(new_state["updated_at"].replace("Z", "+00:00"))
     user_id = new_state.get("owner", state_id)
-    db.session.add(Notice(user_id=user_id, text=texts[transition_type], created_at=happened))
+    chosen = preferences.of(user_id)
+    if not chosen["notices"]:
+        return
+    text = NOTICES[chosen["language"]][transition_type]
+    text = text.format(state_id=state_id, reason=new_state["data"].get("suspended_reason", "ask us"))
+    happened = datetime.fromisoformat(new_state["updated_at"].replace("Z", "+00:00"))
+    db.session.add(Notice(user_id=user_id, text=text, created_at=happened))
     db.session.commit()
 
 

@@ -37,8 +37,9 @@ class Walk(Visit):
         return [
             self.health, self.strangers, self.log_in, self.register, self.pages, self.search, self.suspend,
             self.mail, self.conflict, self.resume, self.roll_back, self.suspend_for_a_while, self.buy, self.decline,
-            self.deadline, self.refund, self.webhook, self.feature, self.dead_letter, self.api_reads,
-            self.api_writes, self.problems, self.not_found, self.log_out,
+            self.deadline, self.refund, self.webhook, self.feature, self.dead_letter, self.prefer,
+            self.switch, self.report, self.visits, self.too_often, self.api_reads, self.api_writes, self.problems,
+            self.not_found, self.log_out,
         ]  # fmt: skip
 
     def health(self) -> str:
@@ -80,12 +81,22 @@ class Walk(Visit):
 
     def pages(self) -> str:
         """Every main page opens."""
-        main = ("", "users/", "purchases/", "purchases/buy", "subscriptions/", "features/", "sessions/", "mails/")
+        main = (
+            "",
+            "users/",
+            "purchases/",
+            "purchases/buy",
+            "subscriptions/",
+            "features/",
+            "sessions/",
+            "mails/",
+            "keys/",
+        )
         seen = [self._opened(path) for path in (*main, "machines/")]
         for kind in ("user", "purchase", "subscription", "feature", "session"):
             page = expect(self.operator.get(f"machines/{kind}"), 200)
             require("stateDiagram-v2" in page.text and "<svg" in page.text, "no diagram")
-        for path in ("users/", "features/", "sessions/", "mails/"):
+        for path in ("users/", "features/", "sessions/", "mails/", "keys/"):
             expect(self.customer.get(path), 403)
         return ", ".join(seen)
 
@@ -230,6 +241,48 @@ class Walk(Visit):
         page = expect(self.operator.send(replace(form, action=form.action.replace("/retry", "/discard"))), 200)
         require("is given up" in page.words and "0 dead" in page.words, page.words[:600])
         return "dead after one attempt, then discarded"
+
+    def prefer(self) -> str:
+        """The customer chooses a theme, which every page has from then on."""
+        form = expect(self.customer.get("preferences/"), 200).form("/preferences/")
+        page = expect(self.customer.send(form, theme="dark", language="de", notices="on"), 200)
+        require('data-theme="dark"' in page.text and "are saved" in page.words, page.words[:200])
+        require('data-theme="dark"' in self.customer.get("purchases/").text, "another page is light")
+        return "dark, in German, with notices"
+
+    def switch(self) -> str:
+        """The operator closes registration and opens it again; a page from before cannot throw the switch."""
+        page = expect(self.operator.get("keys/"), 200)
+        old = page.form("/switches/registration", "off")
+        page = expect(self.operator.send(old, to="off", reason="robots"), 200)
+        require("Registration is off" in page.words and "switch:registration" in page.words, page.words[:300])
+        expect(self.visitor.get("register"), 503)
+        expect(self.operator.send(old, to="off"), 409)
+        expect(self.operator.send(page.form("/switches/registration", "on"), to="on"), 200)
+        expect(self.visitor.get("register"), 200)
+        return "503 while it is off, 409 for the old page"
+
+    def report(self) -> str:
+        """The operator makes a report, by a lease."""
+        form = expect(self.operator.get("keys/"), 200).form("/report")
+        page = expect(self.operator.send(form), 200)
+        found = re.search(r"([\d,]+) active users", page.words)
+        require(found is not None and "Report of" in page.words, page.words[:300])
+        return found[0] if found else ""
+
+    def visits(self) -> str:
+        """The dashboard counts visits."""
+        seen = [re.search(r"Visits today ([\d,]+)", self.operator.get("").words) for _ in range(2)]
+        counts = [int(found[1].replace(",", "")) for found in seen if found is not None]
+        require(len(counts) == 2 and 0 < counts[0] < counts[1], str(counts))
+        return f"{counts[1]} so far"
+
+    def too_often(self) -> str:
+        """Who guesses passwords has to wait."""
+        form = expect(self.visitor.get("login"), 200).form("/login")
+        codes = [self.visitor.send(form, login="nobody", password=self.password).code for _ in range(11)]
+        require(codes == [401] * 10 + [429], str(codes))
+        return "429 at the eleventh attempt"
 
     def api_reads(self) -> str:
         """The JSON endpoints answer."""

@@ -3,15 +3,20 @@
 from . import signals
 from .core.clock import Clock, SystemClock
 from .core.record import Change, Key, Record, Revision
+from .core.snapshots import Restored
 from .effects.outbox import Effect
 from .errors import (
     BulkInterrupted,
+    Compacted,
     ConfigurationError,
     GuardFailed,
     IdempotencyKeyReused,
     JobNotFound,
     LimitExceeded,
     PermanentFailure,
+    SnapshotDamaged,
+    SnapshotInUse,
+    SnapshotNotFound,
     StateConflict,
     StateExists,
     StateManagerError,
@@ -31,6 +36,7 @@ from .lifecycle.reads import Explanation
 from .lifecycle.scheduling import Timer
 from .lifecycle.state import HistoryEntry, State
 from .lifecycle.types import StateTransition, StateType
+from .snapshots.snapshot import Snapshot
 
 __version__ = "0.1.0"
 
@@ -39,6 +45,7 @@ __all__ = [
     "BulkResult",
     "Change",
     "Clock",
+    "Compacted",
     "ConfigurationError",
     "Deadline",
     "Effect",
@@ -55,7 +62,12 @@ __all__ = [
     "PermanentFailure",
     "Record",
     "Refusal",
+    "Restored",
     "Revision",
+    "Snapshot",
+    "SnapshotDamaged",
+    "SnapshotInUse",
+    "SnapshotNotFound",
     "State",
     "StateConflict",
     "StateExists",

@@ -16,6 +16,10 @@
     ├── TransitionNotAllowed        the status has no such way out
     │   └── GuardFailed             it has one, and a guard refuses it
     ├── LimitExceeded               a value is larger than the settings allow
+    ├── Compacted                   the log does not reach back as far as the cursor
+    ├── SnapshotNotFound            also a LookupError; no such snapshot
+    ├── SnapshotDamaged             it is not what was written; nothing was restored
+    ├── SnapshotInUse               later snapshots stand on it
     ├── JobNotFound                 also a LookupError; no such effect or timer
     └── PermanentFailure            raised by a durable effect that must not be tried again
 
@@ -81,13 +85,16 @@ class StateNotFound(StateManagerError, LookupError):
 
     :param state_id: the id that was asked for.
     :param at: the version or moment in the past that was asked for; None for the present.
+    :param kind: what there is none of, ``state`` or ``key``.
     """
 
-    def __init__(self, state_id: str, *, at: object = None) -> None:
+    def __init__(self, state_id: str, *, at: object = None, kind: str = "state") -> None:
         cure = "check the id, or register it first with register_state()"
-        if at is not None:
+        if kind == "key":
+            cure = "check the key, or set() it first"
+        elif at is not None:
             cure = f"nothing is on record for {at}; get_state_history() lists what is"
-        super().__init__(f"There is no state {state_id!r}: {cure}.")
+        super().__init__(f"There is no {kind} {state_id!r}: {cure}.")
         self.state_id = state_id
 
 
@@ -95,14 +102,17 @@ class StateExists(StateManagerError):
     """A live state has this id already.
 
     :param state_id: the id in question.
-    :param type: the type of the state that has it.
+    :param type: the type of the state that has it; None for a key with a value.
     """
 
-    def __init__(self, state_id: str, type: str) -> None:  # noqa: A002 - the field's standard name
-        super().__init__(
-            f"A state {state_id!r} of type {type!r} exists already: choose another id, or pass "
-            "if_exists='ignore' or 'update' (both need the same type)."
-        )
+    def __init__(self, state_id: str, type: str | None) -> None:  # noqa: A002 - the field's standard name
+        if type is None:
+            super().__init__(f"The key {state_id!r} exists already: choose another one, or set() it.")
+        else:
+            super().__init__(
+                f"A state {state_id!r} of type {type!r} exists already: choose another id, or pass "
+                "if_exists='ignore' or 'update' (both need the same type)."
+            )
         self.state_id = state_id
         self.type = type
 
@@ -220,6 +230,67 @@ class LimitExceeded(StateManagerError):
         )
         self.limit = limit
         self.value = value
+
+
+class Compacted(StateManagerError):
+    """Some of what lies behind a cursor is not kept any more, so that to go on from it would leave something out.
+
+    :param cursor: the cursor that was given.
+    :param restart: the cursor to go on from, once what is there now has been read.
+    """
+
+    def __init__(self, cursor: str, restart: str) -> None:
+        super().__init__(
+            f"The log does not reach back to the cursor {shown(cursor)}: read what is there now, "
+            f"then go on from {restart!r}."
+        )
+        self.cursor = cursor
+        self.restart = restart
+
+
+class SnapshotNotFound(StateManagerError, LookupError):
+    """There is no snapshot of this id.
+
+    :param snapshot_id: the id that was asked for.
+    :param needed_by: the snapshot that stands on it; None where it was asked for itself.
+    """
+
+    def __init__(self, snapshot_id: str, *, needed_by: str | None = None) -> None:
+        cure = "list_snapshots() tells which there are"
+        if needed_by is not None:
+            cure = f"the snapshot {needed_by!r} stands on it and cannot be used without"
+        super().__init__(f"There is no snapshot {snapshot_id!r}: {cure}.")
+        self.snapshot_id = snapshot_id
+        self.needed_by = needed_by
+
+
+class SnapshotDamaged(StateManagerError):
+    """A snapshot's file is not what was written; nothing was restored from it.
+
+    :param snapshot_id: the snapshot.
+    :param problem: what is wrong with it.
+    """
+
+    def __init__(self, snapshot_id: str, problem: str) -> None:
+        super().__init__(
+            f"The snapshot {snapshot_id!r} is damaged ({problem}): take another one, or a copy of its file."
+        )
+        self.snapshot_id = snapshot_id
+        self.problem = problem
+
+
+class SnapshotInUse(StateManagerError):
+    """A snapshot cannot be deleted, because later ones stand on it.
+
+    :param snapshot_id: the snapshot.
+    :param needed_by: the ids of those that stand on it.
+    """
+
+    def __init__(self, snapshot_id: str, needed_by: Sequence[str]) -> None:
+        listed = ", ".join(needed_by)
+        super().__init__(f"The snapshot {snapshot_id!r} is needed by {listed}: delete what stands on it first.")
+        self.snapshot_id = snapshot_id
+        self.needed_by = tuple(needed_by)
 
 
 class JobNotFound(StateManagerError, LookupError):

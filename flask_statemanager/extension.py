@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from collections.abc import Mapping
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 from flask import Flask, abort, current_app, has_app_context, has_request_context
 
 from .backends.registry import backend_of_app, backend_of_manager
 from .backends.sql.backend import SqlBackend
-from .backends.sql.engine import check_manager
-from .cache.discovery import from_manager as redis_of_manager
 from .config import Settings
+from .core.buckets import BucketRegistry
 from .core.clock import Clock
-from .core.ports import Backend
 from .effects.callbacks import CallbackRegistry
 from .effects.outbox import Outbox, OutboxVerbs
 from .effects.registering import EffectVerbs
 from .errors import ConfigurationError, StateValidationError, shown
 from .globals import UNBOUND, UNINITIALISED, find_runtime
-from .integrations import load
+from .integrations import load, storage_at
+from .kv.access import KvAccess
+from .kv.parts import KvParts
 from .lifecycle.bulk import LifecycleBulk
 from .lifecycle.declares import LifecycleDeclares
 from .lifecycle.definitions import Definitions
@@ -35,8 +36,10 @@ from .lifecycle.transactions import LifecycleTransactions
 from .lifecycle.types import StateType
 from .lifecycle.writes import LifecycleWrites
 from .metrics.records import log_operation
-from .runtime import EXTENSION, Declarations, Runtime
+from .runtime import EXTENSION, Declarations, Runtime, check_managers, same_manager
 from .security.actor import ActorLoader
+from .snapshots.archive import Archive
+from .workshop import check_shareable
 
 
 class StateManager(
@@ -48,6 +51,7 @@ class StateManager(
     LifecycleDeclares,
     EffectVerbs,
     OutboxVerbs,
+    KvAccess,
 ):
     """The extension, one object in a process: ``StateManager()`` and :meth:`get_instance` always give the same.
 
@@ -127,8 +131,10 @@ class StateManager(
         fresh = {name: value for name, value in given.items() if value is not None}
         if not fresh:
             return
-        _check_managers(**given)
-        if any(name in self._managers and not _same(self._managers[name], value) for name, value in fresh.items()):
+        check_managers(**given)
+        if any(
+            name in self._managers and not same_manager(self._managers[name], value) for name, value in fresh.items()
+        ):
             raise ConfigurationError(
                 "The state manager has other managers already: pass the same, or reset_instance()."
             )
@@ -162,16 +168,18 @@ class StateManager(
                 "This manager was given redis_manager or database_manager, which shape one without an app: "
                 "leave them out, or call reset_instance() first."
             )
-        settings = Settings.from_mapping(app.config)
+        settings = Settings.from_mapping(app.config, os.environ)
         backend = backend_of_app(app, settings, db)
         owns = isinstance(backend, SqlBackend) and "sqlalchemy" not in app.extensions
-        runtime = Runtime(settings, self._declarations, backend, owns_database=owns)
+        storage = storage_at(settings.snapshots, app.instance_path)
+        runtime = Runtime(settings, self._declarations, backend, owns_database=owns, snapshot_storage=storage)
+        runtime.shelves.check()
         app.extensions[EXTENSION] = runtime
         if settings.worker == "embedded":
-            _check_shareable(backend, "STATEMANAGER_WORKER='embedded'", also_memory=True)
+            check_shareable(backend, "STATEMANAGER_WORKER='embedded'", also_memory=True)
             app.before_request(_attend)
         if settings.dispatch == "celery":
-            _check_shareable(backend, "STATEMANAGER_DISPATCH='celery'")
+            check_shareable(backend, "STATEMANAGER_DISPATCH='celery'")
             celery = load("celery", wanted_by="STATEMANAGER_DISPATCH='celery'")
             runtime.workshop.dispatch = celery.CeleryDispatch(app, runtime.workshop.make_worker)
         self._initialised = True
@@ -205,6 +213,14 @@ class StateManager(
     def _outbox(self) -> Outbox:
         return self._runtime().workshop.outbox
 
+    @property
+    def snapshots(self) -> Archive:
+        """The snapshots of this app's buckets: to make, check and restore them."""
+        return self._runtime().snapshots
+
+    def _kv_parts(self, name: str) -> KvParts:
+        return self._runtime().shelves.parts(name)
+
     # -- declaring -------------------------------------------------------------------------------------------------
 
     def _outside_requests(self) -> Declarations:
@@ -217,6 +233,9 @@ class StateManager(
 
     def _declaring(self) -> Definitions:
         return self._outside_requests().definitions
+
+    def _declaring_buckets(self) -> BucketRegistry:
+        return self._outside_requests().buckets
 
     def _registering(self) -> tuple[CallbackRegistry, frozenset[str]]:
         declarations = self._outside_requests()
@@ -268,7 +287,9 @@ class StateManager(
             state = self.get_state(state_id)
         except ValueError:
             state = None
-        return state if state is not None else _not_found(description)
+        if state is None:
+            abort(404, description)
+        return state
 
     def log_state_operation(
         self,
@@ -312,36 +333,13 @@ class StateManager(
 
         :returns: ``{"status": "healthy"|"degraded"|"unhealthy", "state_count": int or None, "cache_hit_rate": 0.0 to
             1.0, "backend": str, "cache": "on"|"off"|"unavailable", "effects": {"pending": int, "due": int, "dead": int,
-            "waiting": seconds, "worker": "alive"|"missing"|"none"} or None}``, and ``"error"`` when unhealthy.
+            "waiting": seconds, "worker": "alive"|"missing"|"none"} or None, "warnings": [str, ...]}``, and ``"error"``
+            when unhealthy.
         """
         return self._runtime().health()
-
-
-def _check_shareable(backend: Backend, setting: str, *, also_memory: bool = False) -> None:
-    """Refuse a worker beside the application where it could not work, or would commit what the application has open."""
-    if backend.shareable or (also_memory and not isinstance(backend, SqlBackend)):
-        return
-    kind = "in-memory SQLite, which is one connection" if isinstance(backend, SqlBackend) else "the memory backend"
-    raise ConfigurationError(f"{setting} cannot work on {kind}: use a database file or a server.")
 
 
 def _attend() -> None:
     """Have the embedded worker running from the first request of a process on."""
     runtime: Runtime = current_app.extensions[EXTENSION]
     runtime.workshop.embedded.ensure(current_app._get_current_object())  # type: ignore[attr-defined]
-
-
-def _check_managers(*, redis_manager: Any, database_manager: Any) -> None:
-    """Refuse what is no manager when it is passed, not when it is first used."""
-    if redis_manager is not None:
-        redis_of_manager(redis_manager)
-    if database_manager is not None:
-        check_manager(database_manager)
-
-
-def _same(one: Any, other: Any) -> bool:
-    return one is other or (isinstance(one, str) and isinstance(other, str) and one == other)
-
-
-def _not_found(description: str | None) -> NoReturn:
-    abort(404, description)

@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from flask import current_app, has_app_context
 from msgspec import Struct, field
 
 from .backends.registry import ORDER
+from .backends.several import Backends
+from .backends.sql.engine import check_manager
+from .cache.discovery import from_manager as redis_of_manager
 from .cache.discovery import open_cache
 from .config import Settings
 from .core.bucket import Bucket
+from .core.buckets import BucketRegistry
 from .core.clock import ReplaceableClock
 from .core.codec import isolated_change
 from .core.jobs import EFFECT, Job
@@ -24,6 +27,7 @@ from .core.query import Query
 from .core.record import Change
 from .core.step import Policy
 from .effects.callbacks import CallbackRegistry, CallbackRunner
+from .effects.chores import Chore
 from .effects.outbox import Effect
 from .errors import ConfigurationError, TransitionNotAllowed
 from .lifecycle.definitions import Definitions
@@ -36,15 +40,23 @@ from .metrics.counters import Counters
 from .metrics.health import health_report
 from .metrics.searches import UnservedSearches
 from .security.actor import ActorSource
+from .shelves import Shelves
 from .signals import (
     callback_failed,
     effect_dead,
+    key_changed,
     namespace,
+    send_change,
     send_isolated,
+    sender,
     signals_of,
     state_changing,
     transition_refused,
 )
+from .snapshots.archive import Archive
+from .snapshots.automatic import AutoSnapshots
+from .snapshots.directory import DirectoryStorage
+from .snapshots.storage import SnapshotStorage
 from .workshop import Workshop
 
 EXTENSION = "statemanager"
@@ -58,6 +70,7 @@ class Declarations(Struct, frozen=True):
     callbacks: CallbackRegistry = field(default_factory=CallbackRegistry)
     actor: ActorSource = field(default_factory=ActorSource)
     clock: ReplaceableClock = field(default_factory=ReplaceableClock)
+    buckets: BucketRegistry = field(default_factory=BucketRegistry)
 
 
 class Runtime:
@@ -68,6 +81,7 @@ class Runtime:
     :param backend: where states live.
     :param owns_database: whether the database is the extension's own.
     :param redis_manager: the cache's Redis, for a manager without an app.
+    :param snapshot_storage: where snapshots are kept; the folder ``snapshots`` here by default.
     :raises ConfigurationError: when the backend lacks a power that the lifecycle face needs.
     """
 
@@ -79,6 +93,7 @@ class Runtime:
         *,
         owns_database: bool = False,
         redis_manager: Any = None,
+        snapshot_storage: SnapshotStorage | None = None,
     ) -> None:
         self.settings = settings
         self.declarations = declarations
@@ -99,6 +114,8 @@ class Runtime:
         )
         self.bucket = self._make_bucket()
         self.lifecycle = Lifecycle(self._make_parts())
+        self.shelves = self._make_shelves()
+        self.snapshots = self._make_archive(snapshot_storage or DirectoryStorage("snapshots"))
         self.workshop = Workshop(
             self.bucket,
             definitions,
@@ -106,6 +123,47 @@ class Runtime:
             known=declarations.callbacks.effect,
             matching=self.callbacks.durabilities,
             told=self._job_told,
+            chores=[*self.shelves.chores(), *self._snapshot_chores()],
+        )
+
+    def _make_archive(self, storage: SnapshotStorage) -> Archive:
+        return Archive(
+            storage,
+            self._backends,
+            clock=self.declarations.clock,
+            origin=self.declarations.actor,
+            doubt=lambda name, names: self.bucket_named(name).doubt(names),
+        )
+
+    def _backends(self) -> dict[str, Backend]:
+        shelved = {name: self.bucket_named(name).backend for name in self.declarations.buckets.buckets}
+        return {BUCKET: self.backend, **shelved}
+
+    def bucket_named(self, name: str) -> Bucket:
+        """Return a bucket, that of the states or one that is declared.
+
+        :param name: its name.
+        :raises StateValidationError: when it is unknown, with the known ones.
+        :raises ConfigurationError: when its backend cannot be had, or lacks a power.
+        """
+        return self.bucket if name == BUCKET else self.shelves.parts(name).bucket
+
+    def _snapshot_chores(self) -> list[Chore]:
+        settings = self.settings
+        if not settings.persistence_enabled:
+            return []
+        auto = AutoSnapshots(self.snapshots, interval=settings.snapshot_interval, most=settings.max_snapshots)
+        return [Chore("make snapshots", min(60.0, settings.snapshot_interval), auto.run)]
+
+    def _make_shelves(self) -> Shelves:
+        buckets = self.declarations.buckets
+        return Shelves(
+            self.settings,
+            buckets,
+            Backends(self.settings, self.backend, buckets.find),
+            clock=self.declarations.clock,
+            origin=self.declarations.actor,
+            counters=self.counters,
         )
 
     def _make_bucket(self) -> Bucket:
@@ -139,7 +197,8 @@ class Runtime:
         )
 
     def _listened(self) -> bool:
-        told = self.callbacks.has("after") or any(signal.receivers for signal in namespace.values())
+        signals = (signal for signal in namespace.values() if signal is not key_changed)
+        told = self.callbacks.has("after") or any(signal.receivers for signal in signals)
         jobs = self.callbacks.has("durable") or self.declarations.definitions.has_deadlines
         return told or jobs or self.cache is not None
 
@@ -161,6 +220,7 @@ class Runtime:
             if not self.completed:
                 self.cache = self._find_cache(extensions)
                 self.bucket.cache = self.cache
+                self.shelves.take_cache(self.cache)
                 self.workshop.open()
                 self.completed = True
 
@@ -186,12 +246,11 @@ class Runtime:
 
     def _send_signals(self, change: Change) -> None:
         for signal in signals_of(change):
-            if signal.receivers:
-                send_isolated(signal, _sender(), self._receiver_failed, lambda: {"change": isolated_change(change)})
+            send_change(signal, sender(), change, self._receiver_failed)
 
     def _send_changing(self, change: Change) -> None:
         if state_changing.receivers:
-            state_changing.send(_sender(), change=isolated_change(change))
+            state_changing.send(sender(), change=isolated_change(change))
 
     def _receiver_failed(self) -> None:
         self.counters.increment("signal.failed")
@@ -200,7 +259,7 @@ class Runtime:
         self.counters.increment("callback.failed")
         send_isolated(
             callback_failed,
-            _sender(),
+            sender(),
             self._receiver_failed,
             lambda: {"callback": callback, "change": isolated_change(change), "error": error},
         )
@@ -208,18 +267,19 @@ class Runtime:
     def _job_told(self, kind: str, outcome: str, job: Job) -> None:
         self.counters.increment(f"{kind}.{outcome}")
         if (kind, outcome) == (EFFECT, "dead"):
-            send_isolated(effect_dead, _sender(), self._receiver_failed, lambda: {"effect": Effect.of(job)})
+            send_isolated(effect_dead, sender(), self._receiver_failed, lambda: {"effect": Effect.of(job)})
 
     def _refused(self, state_id: str, transition: str, error: TransitionNotAllowed) -> None:
         self.counters.increment(f"refused.{transition}")
         payload = {"state_id": state_id, "transition": transition, "error": error}
-        send_isolated(transition_refused, _sender(), self._receiver_failed, lambda: payload)
+        send_isolated(transition_refused, sender(), self._receiver_failed, lambda: payload)
 
     def close(self) -> None:
         """End this process's threads, and give back what the backend keeps; for tests."""
         self.workshop.close()
         if self.cache is not None:
             self.cache.close()
+        self.shelves.close()
         self.backend.close()
 
     def health(self) -> dict[str, Any]:
@@ -236,9 +296,27 @@ class Runtime:
             attendance=None if self.workshop.desk is None else self.workshop.desk.attendance,
             counters=self.counters,
             cache=cache,
+            warnings=self.shelves.warnings,
         )
 
 
-def _sender() -> Any:
-    """Return the app, as blinker's senders must be the object and not the proxy; None without an app."""
-    return current_app._get_current_object() if has_app_context() else None  # type: ignore[attr-defined]
+def check_managers(*, redis_manager: Any, database_manager: Any) -> None:
+    """Refuse what is no manager when it is passed, not when it is first used.
+
+    :param redis_manager: a Redis, for use without an app, or None.
+    :param database_manager: a database, for use without an app, or None.
+    :raises ConfigurationError: when one of them offers none.
+    """
+    if redis_manager is not None:
+        redis_of_manager(redis_manager)
+    if database_manager is not None:
+        check_manager(database_manager)
+
+
+def same_manager(one: Any, other: Any) -> bool:
+    """Tell whether two managers are the same: one object, or one URL.
+
+    :param one: a manager.
+    :param other: another.
+    """
+    return one is other or (isinstance(one, str) and isinstance(other, str) and one == other)

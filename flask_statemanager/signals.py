@@ -17,7 +17,9 @@ from functools import lru_cache
 from typing import Any
 
 from blinker import NamedSignal, Namespace, Signal
+from flask import current_app, has_app_context
 
+from .core.codec import isolated_change
 from .core.record import Change
 
 logger = logging.getLogger("flask_statemanager")
@@ -44,6 +46,11 @@ callback_failed = namespace.signal(
 
 effect_dead = namespace.signal(
     "effect-dead", doc="A durable effect is a dead letter now. Payload: ``effect``, as ``get_effect`` gives it."
+)
+
+
+key_changed = namespace.signal(
+    "key-changed", doc="A key of ``state_manager.kv`` or of another bucket was written. Payload: ``change``."
 )
 
 
@@ -74,6 +81,23 @@ def signals_of(change: Change) -> list[Signal]:
         found.append(state_deleted)
     found.append(_of_transition(change.event))
     return found
+
+
+def sender() -> Any:
+    """Return the app, as blinker's senders must be the object and not the proxy; None without an app."""
+    return current_app._get_current_object() if has_app_context() else None  # type: ignore[attr-defined]
+
+
+def send_change(signal: Signal, sender: Any, change: Change, failed: Callable[[], None]) -> None:
+    """Send a signal with a committed change, a copy for each receiver.
+
+    :param signal: the signal.
+    :param sender: the app.
+    :param change: the change.
+    :param failed: called for each receiver that raised.
+    """
+    if signal.receivers:
+        send_isolated(signal, sender, failed, lambda: {"change": isolated_change(change)})
 
 
 def send_isolated(

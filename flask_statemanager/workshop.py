@@ -13,16 +13,18 @@ from .backends.registry import Notifier, connections_of, listening_to, notifier_
 from .config import Settings
 from .core.bucket import Bucket
 from .core.jobs import EFFECT, TIMER, Job
+from .core.ports import Backend
 from .core.powers import Expires, Idempotent, JoinsTransaction
 from .core.record import Change
+from .core.sweep import ExpirySweep
 from .effects.chores import Chore
 from .effects.desk import Desk
 from .effects.durable import BACKOFF, Durability, EffectRunner, Known, pause
 from .effects.embedded import EmbeddedWorker
 from .effects.outbox import Outbox
 from .effects.worker import Context, Worker
+from .errors import ConfigurationError
 from .lifecycle.definitions import Definitions
-from .lifecycle.expiry import ExpirySweep
 from .lifecycle.state import State
 from .lifecycle.timers import DeadlinePlan, TimerRunner
 
@@ -39,6 +41,7 @@ class Workshop:
     :param known: finds an effect by its name.
     :param matching: the effects that a change causes.
     :param told: hears how each attempt ended: the kind of the job, how, and the job.
+    :param chores: what workers do beside, for others than the states.
     :ivar dispatch: hands the jobs to the application's Celery app; None where it does not.
     """
 
@@ -51,6 +54,7 @@ class Workshop:
         known: Known,
         matching: Callable[[Change], Sequence[Durability]],
         told: Callable[[str, str, Job], None],
+        chores: Sequence[Chore] = (),
     ) -> None:
         self.bucket = bucket
         self.settings = settings
@@ -79,20 +83,20 @@ class Workshop:
                 pause=lambda attempts: pause(BACKOFF, attempts),
                 told=lambda outcome, job: told(TIMER, outcome, job),
             )
-            self.desk = self._make_desk(self.timers, definitions)
+            self.desk = self._make_desk(self.timers, definitions, chores)
 
-    def _make_desk(self, timers: TimerRunner, definitions: Definitions) -> Desk:
+    def _make_desk(self, timers: TimerRunner, definitions: Definitions, more: Sequence[Chore]) -> Desk:
         settings, backend = self.settings, self.bucket.backend
         chores = [Chore("forget what ended", 3600.0, self.forget)]
         if isinstance(backend, Expires):
-            sweep = ExpirySweep(self.bucket, definitions, backend)
+            sweep = ExpirySweep(self.bucket, lambda: definitions.lapses, backend)
             chores.append(Chore("expire states", settings.worker_poll, sweep.run))
         return Desk(
             backend,
             self.bucket.jobs.keeping(),
             self.bucket.clock,
             runners={EFFECT: self.effects, TIMER: timers},
-            chores=chores,
+            chores=[*chores, *more],
             lease=settings.worker_lease,
             poll=settings.worker_poll,
             threads=settings.worker_threads,
@@ -161,6 +165,21 @@ class Workshop:
         for each in (self._notifier, self.dispatch):
             if each is not None:
                 each.close()
+
+
+def check_shareable(backend: Backend, setting: str, *, also_memory: bool = False) -> None:
+    """Refuse a worker beside the application where it could not work, or would commit what the application has open.
+
+    :param backend: where the states live.
+    :param setting: what asks for the worker.
+    :param also_memory: whether the memory backend will do.
+    :raises ConfigurationError: when it cannot work.
+    """
+    joins = isinstance(backend, JoinsTransaction)
+    if backend.shareable or (also_memory and not joins):
+        return
+    kind = "in-memory SQLite, which is one connection" if joins else "the memory backend"
+    raise ConfigurationError(f"{setting} cannot work on {kind}: use a database file or a server.")
 
 
 def _inside() -> AbstractContextManager[Any]:

@@ -11,6 +11,7 @@ pytest_plugins = [
     "pytester",
     "tests.servers.fixtures",
     "tests.worlds",
+    "tests.archives",
     "flask_statemanager.testing.plugin",
     "tests.servers.skips",
 ]

@@ -247,10 +247,10 @@ def test_a_statement_that_postgresql_cancels_is_a_timeout(postgres_world: World)
     world.states.register_state("u1", "user")
     with world.db.engine.begin() as blocker:
         blocker.exec_driver_sql("SELECT 1 FROM statemanager_state FOR UPDATE")
-        with world.db.session.begin():
-            world.db.session.connection().exec_driver_sql("SET LOCAL lock_timeout = '50ms'")
-            with pytest.raises(StorageTimeout, match="gave up waiting"):
-                world.states.update_state("u1", session=world.db.session)
+        world.db.session.connection().exec_driver_sql("SET LOCAL lock_timeout = '50ms'")
+        with pytest.raises(StorageTimeout, match="gave up waiting"):
+            world.states.update_state("u1", session=world.db.session)
+        world.db.session.rollback()
 
 
 def test_an_unreachable_server_is_named_and_not_waited_for() -> None:

@@ -33,7 +33,25 @@ from benchmarks.report import FOOTNOTE, document, figures_table, results_table
 from benchmarks.rounds import Batch, Contestant, measure, timed
 from benchmarks.suites import growing
 from benchmarks.web import served
-from benchmarks.work import AMONG, DRIVER, EXTENSION, GET, HISTORY, REGISTER, SEARCH, SEEN, UPDATE
+from benchmarks.work import (
+    AMONG,
+    DRIVER,
+    EXTENSION,
+    GET,
+    HISTORY,
+    KV_GET,
+    KV_KEYS,
+    KV_STATS,
+    KV_SWAP,
+    KV_UPDATE,
+    PLAIN_READ,
+    REGISTER,
+    RESTORE,
+    SEARCH,
+    SEEN,
+    SNAPSHOT,
+    UPDATE,
+)
 
 
 @pytest.fixture
@@ -79,6 +97,28 @@ def test_a_quick_run_measures_driver_and_extension_and_prints_both_tables(
     printed = capsys.readouterr().out
     assert "| SQLite, WAL, NORMAL | update_state | bare driver |" in printed
     assert "cost at most 2" in printed
+
+
+def test_a_quick_run_measures_keys_beside_the_bare_driver_and_among_more_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "found.json"
+    main(["kv", "keys", "--stores", "redis,sqlite", "--quick", "--json", str(path)])
+    found = json.loads(path.read_text())
+    ways = {(each["work"], each["way"]) for each in found["results"] if each["store"] == "Redis"}
+    assert ways == {
+        *((work, way) for work in (KV_GET, KV_SWAP, KV_UPDATE) for way in (DRIVER, EXTENSION)),
+        *((work, way) for work in (KV_KEYS, KV_STATS) for way in ("1,000 keys", "2,000 keys")),
+    }
+    assert len(found["results"]) == 2 * len(ways)
+    assert [row["work"] for row in found["figures"]] == [KV_GET, KV_SWAP]
+
+
+def test_a_quick_run_measures_snapshots_beside_a_plain_read(tmp_path: Path) -> None:
+    path = tmp_path / "found.json"
+    main(["snapshots", "--stores", "sqlite", "--quick", "--json", str(path)])
+    found = json.loads(path.read_text())
+    ways = [(each["work"], each["way"]) for each in found["results"]]
+    assert ways == [(work, way) for work in (SNAPSHOT, RESTORE) for way in (PLAIN_READ, EXTENSION)]
+    assert [row["work"] for row in found["figures"]] == [SNAPSHOT, RESTORE]
 
 
 def test_an_unknown_name_is_refused_before_anything_runs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -338,9 +378,10 @@ def test_every_view_is_answered_inside_one_context(path: str, redis_url: str, tm
     def remember(sender: Flask, **_sent: Any) -> None:
         pushed.append(sender)
 
-    client = Client(served("sqlite", *urls, redis_url))
-    with appcontext_pushed.connected_to(remember):
-        answer = client.get(path)
+    with ExitStack() as stack:
+        client = Client(served("sqlite", *urls, redis_url, stack))
+        with appcontext_pushed.connected_to(remember):
+            answer = client.get(path)
     assert answer.status_code == 200
     assert b"hello" in answer.data or b"ada@example.com" in answer.data
     assert len(pushed) == 1

@@ -19,11 +19,11 @@ from redis.sentinel import Sentinel
 from flask_statemanager import ConfigurationError, StateValidationError
 from flask_statemanager.cache.discovery import from_flask_caching, from_manager, from_url
 from flask_statemanager.cache.keys import SLOTS, CacheKeys, slot_of
-from flask_statemanager.cache.line import ClientLine, PrivateLine, line_to, packed
 from flask_statemanager.cache.shared import SharedEntries
 from flask_statemanager.config import Settings
 from flask_statemanager.core.entry import Entry
 from flask_statemanager.core.record import Key, Record
+from flask_statemanager.redis_line import ClientLine, PrivateLine, line_to, packed
 from flask_statemanager.testing.contract.store import new_record
 from tests.processes.child import until
 from tests.servers.redis_server import RedisServer

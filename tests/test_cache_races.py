@@ -12,11 +12,12 @@ from msgspec.structs import replace
 from redis import Redis
 
 from flask_statemanager.cache.keys import SLOTS, CacheKeys, slot_of
-from flask_statemanager.cache.line import HungUp, PrivateLine
 from flask_statemanager.cache.redis_cache import PAUSE
 from flask_statemanager.cache.shared import SharedEntries
 from flask_statemanager.core.entry import Entry
 from flask_statemanager.core.record import Key, Record
+from flask_statemanager.redis_channel import Channel
+from flask_statemanager.redis_line import HungUp, PrivateLine
 from flask_statemanager.testing.contract.store import new_record
 from tests.processes.child import Child, until
 from tests.servers.proxy import TcpProxy
@@ -254,7 +255,7 @@ def test_a_connection_that_breaks_is_told_from_one_that_never_was(redis_proxy: T
         line = PrivateLine(client)
         assert line.ask([("PING",)]) == [b"PONG"]
         # As many as threads have asked at once; what has happened to one has happened to all.
-        line._idle.get().extend(line.connect() for _ in range(2))
+        line._idle.get().extend(Channel(line.connect()) for _ in range(2))
         redis_proxy.reset()
         with pytest.raises(HungUp):
             line.ask([("PING",)])

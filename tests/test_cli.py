@@ -27,7 +27,7 @@ Run = Callable[..., Result]
 
 # Before click 8.2 the runner mixes standard error into the output unless it is told not to.
 APART = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}
-NEWEST = "0004"
+NEWEST = "0005"
 """The newest revision of the tables."""
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
@@ -394,7 +394,9 @@ def test_the_tables_come_and_go(bare):
     assert "every state and its history" in bare("db", "downgrade", "base", stdin="n\n", code=1).stdout
     assert bare("db", "current").stdout == f"{NEWEST}\n"
     assert bare("db", "downgrade", "base", "--yes").stdout == f"Downgraded from {NEWEST} to base (no revision noted).\n"
-    assert f"known revisions are base, 0001, 0002, 0003, {NEWEST}" in sentence(bare("db", "upgrade", "0815", code=1))
+    assert f"known revisions are base, 0001, 0002, 0003, 0004, {NEWEST}" in sentence(
+        bare("db", "upgrade", "0815", code=1)
+    )
     bare("db", "downgrade", code=2)
 
 
@@ -448,7 +450,7 @@ def test_help_names_every_command_in_80_columns(run):
         assert re.search(rf"^  {name} +\S", said, re.MULTILINE)
         assert ":raises" not in run(name, "--help").stdout
     known = "types list show register transition history rollback delete search diagram prune worker effects timers"
-    assert sorted(state.commands) == sorted([*known.split(), "index"])
+    assert sorted(state.commands) == sorted([*known.split(), *["index", "snapshot", "export", "import"]])
     assert "..." not in said.partition("Commands:")[2]
     run("nonsense", code=2)
 

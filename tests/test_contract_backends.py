@@ -16,7 +16,7 @@ from flask_statemanager.backends.sql.backend import SqlBackend
 from flask_statemanager.backends.sql.engine import make_engine
 from flask_statemanager.backends.sql.tables import declare
 from flask_statemanager.core.ports import Backend
-from flask_statemanager.errors import ConfigurationError
+from flask_statemanager.errors import ConfigurationError, StorageError, StorageTimeout
 from flask_statemanager.testing.contract import (
     BackendContract,
     CountContract,
@@ -25,16 +25,33 @@ from flask_statemanager.testing.contract import (
     HistoryContract,
     IdempotencyContract,
     JoinContract,
+    ListContract,
     MultiKeyContract,
+    PurgeContract,
     SearchContract,
+    SnapshotContract,
     Store,
+    WatchContract,
 )
 from flask_statemanager.testing.contract.joining import Joins
 
-OWN = {"MultiKey", "Enqueues", "Idempotent", "KeepsHistory", "Searches", "Counts", "Expires"}
+OWN = {
+    "MultiKey",
+    "Enqueues",
+    "Idempotent",
+    "KeepsHistory",
+    "Searches",
+    "Counts",
+    "Expires",
+    "Lists",
+    "Purges",
+    "Watches",
+    "Snapshots",
+}
 
 
 class TestMemory(
+    WatchContract,
     EnqueueContract,
     IdempotencyContract,
     MultiKeyContract,
@@ -42,6 +59,9 @@ class TestMemory(
     SearchContract,
     CountContract,
     ExpiryContract,
+    SnapshotContract,
+    ListContract,
+    PurgeContract,
     BackendContract,
 ):
     powers: ClassVar[set[str]] = OWN
@@ -58,6 +78,7 @@ class TestMemory(
 
 
 class SqlContract(
+    WatchContract,
     EnqueueContract,
     IdempotencyContract,
     MultiKeyContract,
@@ -65,6 +86,9 @@ class SqlContract(
     SearchContract,
     CountContract,
     ExpiryContract,
+    SnapshotContract,
+    ListContract,
+    PurgeContract,
     JoinContract,
     BackendContract,
 ):
@@ -127,11 +151,23 @@ class TestSqliteFileWithRollbackJournal(SqlContract):
     def engine(self, tmp_path: Path) -> Engine:
         return create_engine(f"sqlite:///{tmp_path / 'states.db'}")
 
+    def meanwhile(self, store: Store) -> None:
+        assert isinstance(store.backend, SqlBackend)
+        impatient = create_engine(store.backend.engine.url, connect_args={"timeout": 0.1})
+        other = SqlBackend(impatient, declare(MetaData()), owned=True)
+        with pytest.raises(StorageTimeout):
+            super().meanwhile(Store(other))
+        other.close()
+
 
 class TestSqliteInMemory(SqlContract):
     @pytest.fixture
     def engine(self) -> Engine:
         return create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+
+    def meanwhile(self, store: Store) -> None:
+        with pytest.raises(StorageError, match="shared"):
+            super().meanwhile(store)
 
     def test_no_other_process_sees_it(self, backend: Backend) -> None:
         assert not backend.shareable

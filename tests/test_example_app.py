@@ -18,7 +18,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
-from example_app import accounts, create_app, ledger, mails, purchases
+from example_app import accounts, counters, create_app, ledger, mails, preferences, purchases, reports, switches
 from example_app.__main__ import prepare
 from example_app.clock import clock
 from example_app.drawing import draw
@@ -557,6 +557,109 @@ def test_a_payment_that_arrives_in_time_is_not_given_up(context: None) -> None:
     assert state_of(waiting.state_id).status == "completed"
 
 
+# -- preferences, counters, switches -----------------------------------------------------------------------------------
+
+
+def test_a_user_chooses_a_theme_and_every_page_has_it(app: Flask, demo: Visitor) -> None:
+    assert 'data-theme="light"' in demo.get("/preferences/")
+    demo.post("/preferences/", theme="dark", language="de", notices="on")
+    page = demo.get("/preferences/")
+    assert 'data-theme="dark"' in page
+    assert '<option value="de" selected>' in page
+    assert 'data-theme="dark"' in demo.get("/nowhere", 404)
+    assert 'data-theme="light"' in Visitor(app).get("/login")
+
+
+def test_a_choice_that_there_is_not_is_refused(app: Flask, context: None, demo: Visitor) -> None:
+    assert "Choose one of" in demo.post("/preferences/", 422, theme="pink", language="de")
+    assert preferences.of(DEMO) == preferences.DEFAULTS
+
+
+def test_two_pages_that_change_different_preferences_undo_nothing(context: None) -> None:
+    preferences.change(DEMO, {"theme": "dark"})
+    assert preferences.change(DEMO, {"language": "de"}) == {"theme": "dark", "language": "de"}
+    assert preferences.change(DEMO, {"theme": None}) == {"language": "de"}
+
+
+def test_notices_are_in_the_language_of_the_user_or_not_written(app: Flask, context: None, admin: Visitor) -> None:
+    preferences.change(DEMO, {"language": "de"})
+    admin.move(state_of(DEMO), "suspend", reason="chargeback")
+    preferences.change(DEMO, {"notices": False})
+    admin.move(state_of(DEMO), "resume")
+    assert db.session.scalars(select(Notice.text)).all() == ["Ihr Konto wurde gesperrt: chargeback."]
+
+
+def test_too_many_attempts_to_log_in_have_to_wait(app: Flask, context: None) -> None:
+    visitor, began = Visitor(app), datetime.now(timezone.utc)
+    with clock.at(began):
+        for _ in range(10):
+            visitor.post("/login", 401, login="demo", password="wrong")
+        form = {"csrf_token": visitor.token, "login": "demo", "password": LOGINS["demo"][1]}
+        refused = visitor.client.post("/login", data=form)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "300")
+        visitor.post("/login", login="admin", password=LOGINS["admin"][1])
+    with clock.at(began + timedelta(seconds=301)):
+        visitor.post("/login", login="demo", password=LOGINS["demo"][1])
+
+
+def test_the_dashboard_counts_visits(app: Flask, context: None, admin: Visitor) -> None:
+    before = counters.visits()[0]
+    admin.get("/users/")
+    assert ">Visits today<" in admin.get("/")
+    assert counters.visits()[0] == before + 2
+    with clock.at(datetime.now(timezone.utc) + timedelta(days=1)):
+        assert counters.visits()[:2] == [0, before + 2]
+
+
+def test_a_switch_closes_registration_and_shop_at_once(app: Flask, context: None, admin: Visitor) -> None:
+    demo, visitor = Visitor(app, "demo"), Visitor(app)
+    admin.post("/keys/switches/registration", to="off", expect=0, reason="robots")
+    admin.post("/keys/switches/sales", to="off", expect=0)
+    page = admin.get("/keys/")
+    assert "robots" in page
+    assert "switch:registration" in page
+    assert "come back later" in visitor.get("/register", 503)
+    assert "disabled>Buy</button>" in demo.get("/purchases/buy")
+    before = account_row().balance
+    demo.post("/purchases/buy", 503, package="starter", card="4242")
+    assert account_row().balance == before
+    admin.post("/keys/switches/sales", to="on", expect=1)
+    demo.post("/purchases/buy", package="starter", card="4242")
+    db.session.expire_all()
+    assert account_row().balance > before
+
+
+def test_a_switch_that_somebody_else_has_thrown_meanwhile_stays(app: Flask, context: None, admin: Visitor) -> None:
+    admin.post("/keys/switches/sales", to="off", expect=0)
+    admin.post("/keys/switches/sales", 409, to="on", expect=0)
+    admin.post("/keys/switches/sales", to="on", expect=1)
+    assert "Somebody else was faster" in admin.post("/keys/switches/sales", 409, to="off", expect=1)
+    assert switches.is_on("sales")
+    admin.post("/keys/switches/lights", 404, to="off", expect=0)
+    admin.post("/keys/switches/sales", 422, to="perhaps", expect=2)
+
+
+def test_a_report_is_made_by_one_at_a_time(app: Flask, context: None, admin: Visitor) -> None:
+    assert "There is no report yet" in admin.get("/keys/")
+    admin.post("/keys/report")
+    assert "Report of" in admin.get("/keys/")
+    with state_manager.kv.lease(reports.LEASE, reports.LONGEST):
+        assert "Somebody else was faster" in admin.post("/keys/report", 409)
+    admin.post("/keys/report")
+    made = reports.latest()
+    assert made is not None
+    assert (made.version, made.value["active users"]) == (2, 2)
+
+
+def test_the_newest_changes_of_keys_are_shown_first(app: Flask, context: None, admin: Visitor) -> None:
+    preferences.change(DEMO, {"theme": "dark"})
+    switches.throw("sales", False, expect=0, by="admin")
+    newest, older = switches.newest_changes()[:2]
+    assert (newest.key, newest.new_value) == ("switch:sales", False)
+    assert (older.key, older.new_value) == (f"preferences:{DEMO}", {"theme": "dark"})
+    assert f"preferences:{DEMO}" in admin.get("/keys/")
+
+
 # -- lists and pictures --------------------------------------------------------------------------------------------
 
 
@@ -632,6 +735,7 @@ def test_the_api_asks_for_its_token(api: Api) -> None:
     assert api("GET", "health", bearer="wrong").json == {
         "backend": "sql", "cache": "off", "cache_hit_rate": 0.0, "state_count": 7, "status": "healthy",
         "effects": {"dead": 0, "due": 0, "pending": 0, "waiting": 0.0, "worker": "none"},
+        "warnings": [],
     }  # fmt: skip
 
 
@@ -740,6 +844,16 @@ def test_the_api_answers_with_the_right_code(api: Api, method: str, path: str, b
         assert answer.json["status"] == code
 
 
+def test_the_api_refuses_who_asks_too_often(make_app: MakeApp) -> None:
+    app = make_app(API_LIMIT=3)
+    headers = {"Authorization": "Bearer token"}
+    answers = [app.test_client().get("/api/changes", headers=headers) for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert 1 <= int(answers[-1].headers["Retry-After"]) <= 60
+    assert answers[-1].mimetype == "application/problem+json"
+    assert app.test_client().get("/api/health").status_code == 200
+
+
 # -- sample, check, servers ----------------------------------------------------------------------------------------
 
 
@@ -781,15 +895,16 @@ def test_the_check_walks_through_the_application_and_succeeds(tmp_path: Path) ->
         cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("  ok     ") == 24
+    assert done.stdout.count("  ok     ") == 29
     assert done.stdout.rstrip().endswith("The server is stopped.")
     assert "FAILED" not in done.stdout
 
 
 def test_it_runs_on_postgresql_and_redis(make_app: MakeApp, postgres_url: str, redis_url: str) -> None:
     app = make_app(
-        SQLALCHEMY_DATABASE_URI=postgres_url, REDIS_URL=redis_url, SQLALCHEMY_ENGINE_OPTIONS={"pool_size": 2}
-    )
+        SQLALCHEMY_DATABASE_URI=postgres_url, REDIS_URL=redis_url, SQLALCHEMY_ENGINE_OPTIONS={"pool_size": 2},
+        STATEMANAGER_REDIS_URL=redis_url, STATEMANAGER_KV_BACKEND="redis",
+    )  # fmt: skip
     prepare(app, 5)
     admin, demo = Visitor(app, "admin"), Visitor(app, "demo")
     with app.app_context():
@@ -807,7 +922,11 @@ def test_it_runs_on_postgresql_and_redis(make_app: MakeApp, postgres_url: str, r
             "suspended", "active", "suspended",
         ]  # fmt: skip
         health = state_manager.get_health_status()
-        assert (health["status"], health["cache"]) == ("healthy", "on")
+        # The tests' Redis keeps nothing on a disk, of which the report warns.
+        assert (health["status"], health["cache"]) == ("degraded", "on")
+        assert "does not outlive a restart of Redis" in health["warnings"][0]
+        admin.post("/keys/switches/sales", to="off", expect=0)
+        assert "switch:sales" in admin.get("/keys/")
         assert health["cache_hit_rate"] > 0.2
         assert "cache on" in admin.get("/")
         state_manager.run_worker()

@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 
 from flask_statemanager import State, StorageError
-from flask_statemanager.lifecycle import expiry
-from flask_statemanager.lifecycle.expiry import ExpirySweep
+from flask_statemanager.core import sweep as sweeping
+from flask_statemanager.core.sweep import ExpirySweep
 from tests.worlds import World
 
 PATIENCE = 60.0
 
 
 def sweep_of(world: World) -> ExpirySweep:
-    return ExpirySweep(world.runtime.bucket, world.runtime.declarations.definitions, world.runtime.backend)
+    definitions = world.runtime.declarations.definitions
+    return ExpirySweep(world.runtime.bucket, lambda: definitions.lapses, world.runtime.backend)
 
 
 def swept(world: World, sweep: ExpirySweep | None = None) -> int:
@@ -101,7 +102,7 @@ def test_callbacks_and_effects_hear_of_a_swept_expiry(world: World) -> None:
 def test_more_than_a_batch_is_swept_by_a_worker_that_ends(
     world: World, monkeypatch: pytest.MonkeyPatch, burst: bool
 ) -> None:
-    monkeypatch.setattr(expiry, "BATCH", 7)
+    monkeypatch.setattr(sweeping, "BATCH", 7)
     for number in range(20):
         world.states.register_state(f"u{number}", "user", ttl=60)
     world.clock.advance(61)
@@ -110,7 +111,7 @@ def test_more_than_a_batch_is_swept_by_a_worker_that_ends(
 
 
 def test_one_sweep_is_one_batch_so_that_other_work_gets_its_turn(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(expiry, "BATCH", 5)
+    monkeypatch.setattr(sweeping, "BATCH", 5)
     for number in range(12):
         world.states.register_state(f"u{number}", "user", ttl=60)
     world.clock.advance(61)
@@ -123,7 +124,7 @@ def test_one_sweep_is_one_batch_so_that_other_work_gets_its_turn(world: World, m
 
 
 def test_an_effect_does_not_wait_for_the_end_of_a_long_sweep(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(expiry, "BATCH", 5)
+    monkeypatch.setattr(sweeping, "BATCH", 5)
     expired: list[int] = []
     world.states.register_callback(
         "user_created",
@@ -142,7 +143,7 @@ def test_an_effect_does_not_wait_for_the_end_of_a_long_sweep(world: World, monke
 
 
 def test_sweepers_that_get_nowhere_do_not_go_on_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(expiry, "BATCH", 1)
+    monkeypatch.setattr(sweeping, "BATCH", 1)
     monkeypatch.setattr(world.runtime.bucket, "expire", lambda *call: False)
     world.states.register_state("u1", "user", ttl=60)
     world.clock.advance(61)
@@ -151,10 +152,10 @@ def test_sweepers_that_get_nowhere_do_not_go_on_at_once(world: World, monkeypatc
 
 def test_the_usual_batch_is_passed_too(memory_sqlite_world: World) -> None:
     world = memory_sqlite_world
-    for number in range(expiry.BATCH + 5):
+    for number in range(sweeping.BATCH + 5):
         world.states.register_state(f"u{number}", "user", ttl=60)
     world.clock.advance(61)
-    assert swept(world) == expiry.BATCH + 5
+    assert swept(world) == sweeping.BATCH + 5
 
 
 def test_an_expiry_is_written_once_whoever_sweeps(sql_world: World) -> None:
@@ -207,7 +208,7 @@ def veto_of(*names: str, error: type[BaseException] = PermissionError) -> Callab
 def test_a_veto_holds_up_nobody_else_and_is_asked_again_later(
     world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
-    monkeypatch.setattr(expiry, "BATCH", 2)
+    monkeypatch.setattr(sweeping, "BATCH", 2)
     refused = ["u0", "u1", "u2"]
     world.states.register_callback("user_expired", veto_of(*refused, error=error), when="before")
     for number in range(8):
@@ -230,7 +231,7 @@ def test_a_veto_holds_up_nobody_else_and_is_asked_again_later(
 
 
 def test_what_a_veto_has_allowed_in_the_end_is_swept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(expiry, "PATIENCE", 0.0)
+    monkeypatch.setattr(sweeping, "PATIENCE", 0.0)
     answers = [False, True]
 
     def sometimes(*_call: Any) -> None:

@@ -301,6 +301,7 @@ def test_health_tells_count_cache_and_backend(world: World) -> None:
         "backend": backend,
         "cache": "off",
         "effects": {"pending": 0, "due": 0, "dead": 0, "waiting": 0.0, "worker": "none"},
+        "warnings": [],
     }
 
 

@@ -25,8 +25,9 @@ from flask_statemanager.backends.sql.triggers import TRIGGERS, missing
 from flask_statemanager.core.record import Key
 from flask_statemanager.errors import StorageError, StorageTimeout, StorageUnavailable
 
-OURS = {f"statemanager_{name}" for name in ("state", "history", "outbox", "idempotency", "worker")} | {VERSION_TABLE}
-FIRST, NEWEST = "0001", "0004"
+OURS = {f"statemanager_{name}" for name in ("state", "history", "outbox", "idempotency", "worker", "bucket")}
+OURS |= {VERSION_TABLE}
+FIRST, NEWEST = "0001", "0005"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -328,12 +329,30 @@ def test_the_indexes_hold_what_they_are_for_from_the_third_and_fourth_revision_o
     assert not any(limits().values())
     migration.upgrade(backend, "0003")
     assert limits() == {"type": False, "status": False, "owner": True, "expires": True}
-    migration.upgrade(backend)
+    migration.upgrade(backend, "0004")
     assert limits() == {"type": True, "status": True, "owner": True, "expires": True}
     assert migration.downgrade(backend, "-1") == migration.Move("0004", "0003")
     assert limits() == {"type": False, "status": False, "owner": True, "expires": True}
     assert migration.downgrade(backend, "-1") == migration.Move("0003", "0002")
     assert not any(limits().values())
+
+
+PRUNED = CHANGE.replace("(7, 'state', 'a', 1,", "(9, 'state', 'b', 3,")
+
+
+def test_the_fourth_revision_notes_how_far_a_history_has_been_removed(backend, engine):
+    def noted() -> list[Any]:
+        with engine.connect() as connection:
+            return list(connection.execute(text("SELECT bucket, version_floor, compacted FROM statemanager_bucket")))
+
+    migration.upgrade(backend, "0004")
+    run(engine, STATE, CHANGE, PRUNED)
+    assert migration.upgrade(backend) == migration.Move("0004", "0005")
+    assert noted() == [("state", 0, 8)]
+    assert migration.check(backend) == []
+    assert migration.downgrade(backend, "-1") == migration.Move("0005", "0004")
+    assert "statemanager_bucket" not in inspect(engine).get_table_names()
+    assert migration.upgrade(backend).after == "0005"
 
 
 def test_a_missing_guard_is_told_and_made_by_the_next_upgrade(backend, engine):
@@ -387,7 +406,7 @@ def test_downgrade_refuses_tables_that_it_did_not_make(backend, engine):
 
 
 def test_an_unknown_revision_is_refused_with_the_known_ones(backend, engine):
-    with pytest.raises(StorageError, match=f"known revisions are base, {FIRST}, 0002, 0003, {NEWEST}"):
+    with pytest.raises(StorageError, match=f"known revisions are base, {FIRST}, 0002, 0003, 0004, {NEWEST}"):
         migration.upgrade(backend, "0815")
     assert not set(inspect(engine).get_table_names()) & {"statemanager_state", "statemanager_history"}
 

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Engine, MetaData, create_engine, event, text
 
 from flask_statemanager.backends.sql.backend import SqlBackend
-from flask_statemanager.backends.sql.notify import CHANNEL, Listener, Notifier, _heard, channel_for, speaks
+from flask_statemanager.backends.sql.notify import CHANGES, CHANNEL, Listener, Notifier, _heard, channel_for, speaks
 from flask_statemanager.backends.sql.tables import declare
 from flask_statemanager.core.clock import SystemClock
 from flask_statemanager.core.jobs import DONE, EFFECT, Job
@@ -72,6 +72,7 @@ def notifier(engine: Engine) -> Iterator[Notifier]:
 def test_a_channel_tells_schemas_apart_in_at_most_63_bytes() -> None:
     assert channel_for(None) == CHANNEL
     assert channel_for("tenant") == f"{CHANNEL}_tenant"
+    assert channel_for("tenant", CHANGES) not in (channel_for("tenant"), channel_for(None, CHANGES))
     long = [channel_for("ä" * 40 + end) for end in ("x", "y")]
     assert len(set(long)) == 2
     assert all(len(name.encode()) <= 63 for name in long)
@@ -110,6 +111,22 @@ def test_one_schema_does_not_wake_the_workers_of_another(engine: Engine) -> None
     assert (ears[0].woken, ears[1].woken) == (4, 2)
     for notifier in notifiers:
         notifier.close()
+
+
+def test_who_follows_changes_is_not_woken_for_jobs(engine: Engine, notifier: Notifier) -> None:
+    ears, changed = [Ear(), Ear()], Notifier(engine, topic=CHANGES)
+    with Listener(engine, ears[0].wake), Listener(engine, ears[1].wake, topic=CHANGES):
+        for ear in ears:
+            ear.wait_for(1)
+        for _ in range(3):
+            before = ears[0].woken
+            notifier.wake()
+            ears[0].wait_for(before + 1)
+        changed.wake()
+        # Notifications arrive in the order of their commits, so the others would have come before.
+        ears[1].wait_for(2)
+    assert (ears[0].woken, ears[1].woken) == (4, 2)
+    changed.close()
 
 
 def test_broken_connections_are_made_again_and_the_listener_looks_for_what_it_missed(

@@ -22,7 +22,7 @@ else:
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "flask_statemanager"
 SOURCES = ("setup.cfg", "setup.py", "pyproject.toml", "README.rst", "LICENSE", "MANIFEST.in")
-PURE = ("core", "lifecycle", "kv", "flows", "flags")
+PURE = ("core", "lifecycle", "kv", "flows", "flags", "snapshots")
 DATA = ("py.typed", ".lua", ".mako", ".html", ".css", ".js", ".svg")
 
 

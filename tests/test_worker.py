@@ -435,7 +435,7 @@ def test_a_storage_that_is_away_is_waited_for_and_logged_once(memory: Desk, capl
 def test_no_error_ends_a_worker_and_each_is_logged_once_with_its_traceback(
     real: Desk, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for name in ("claim", "renew", "beat"):
+    for name in ("claim", "beat"):
         failing(real, name, [RuntimeError(f"no {name}")] * 3)
     tried: list[int] = []
     real.work = lambda job: until(lambda: caplog.text.count("works again") == 2)

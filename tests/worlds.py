@@ -18,6 +18,12 @@ from sqlalchemy.pool import Pool
 from flask_statemanager import StateManager
 from flask_statemanager.testing.clock import FakeClock
 
+KV_KINDS = ("memory", "sqlite", "postgresql", "redis")
+"""Where keys and values live, of ``memory``, ``sqlite``, ``postgresql`` and ``redis``."""
+
+SHARED_KV_KINDS = tuple(kind for kind in KV_KINDS if kind != "memory")
+"""Those of them that several processes can share."""
+
 _opened: list[sqlite3.Connection] = []
 
 
@@ -44,7 +50,7 @@ class World:
     :param db: its Flask-SQLAlchemy object, with one table of the application's own.
     :param states: the state manager.
     :param clock: what tells the time.
-    :param kind: ``memory``, ``sqlite`` or ``postgresql``.
+    :param kind: ``memory``, ``sqlite`` or ``postgresql``; of keys and values ``redis`` too.
     """
 
     app: Flask
@@ -99,10 +105,18 @@ def cached_by(redis_url: str) -> dict[str, Any]:
     return {"STATEMANAGER_CACHE": "on", "STATEMANAGER_CACHE_URL": redis_url}
 
 
+def kept_by(redis_url: str) -> dict[str, Any]:
+    """Return the config of keys and values in a Redis.
+
+    :param redis_url: the Redis.
+    """
+    return {"STATEMANAGER_KV_BACKEND": "redis", "STATEMANAGER_REDIS_URL": redis_url}
+
+
 def uri_for(kind: str, folder: Path, request: pytest.FixtureRequest) -> str:
     """Return the URI of a fresh database.
 
-    :param kind: ``memory``, ``sqlite`` or ``postgresql``.
+    :param kind: ``memory``, ``postgresql``, or anything else for a file.
     :param folder: where a file may lie.
     :param request: finds the server.
     """
@@ -137,6 +151,14 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
 def sql_world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     """An application whose states live in an SQLite file, in PostgreSQL."""
     yield from entered(build(request.param, uri_for(request.param, tmp_path, request)))
+
+
+@pytest.fixture(params=KV_KINDS)
+def kv_world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    """An application whose keys and values live in memory, in an SQLite file, in PostgreSQL, in Redis."""
+    kind = request.param
+    config = kept_by(request.getfixturevalue("redis_url")) if kind == "redis" else {}
+    yield from entered(build(kind, uri_for(kind, tmp_path, request), **config))
 
 
 @pytest.fixture

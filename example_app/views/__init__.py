@@ -4,8 +4,27 @@ from __future__ import annotations
 
 from flask import Flask
 
-from . import api, auth, dashboard, features, machines, mails, purchases, sessions, states, subscriptions, users
+from . import (
+    api,
+    auth,
+    dashboard,
+    features,
+    keys,
+    machines,
+    mails,
+    preferences,
+    purchases,
+    sessions,
+    states,
+    subscriptions,
+    users,
+)
 from .presentation import add_filters
+
+PAGES = (
+    api, auth, dashboard, features, keys, machines, mails, preferences, purchases, sessions, states, subscriptions,
+    users,
+)  # fmt: skip
 
 
 def init_app(app: Flask) -> None:
@@ -13,6 +32,6 @@ def init_app(app: Flask) -> None:
 
     :param app: the app.
     """
-    for module in (api, auth, dashboard, features, machines, mails, purchases, sessions, states, subscriptions, users):
+    for module in PAGES:
         app.register_blueprint(module.blueprint)
     add_filters(app)

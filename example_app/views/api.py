@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
-from flask import Blueprint, abort, jsonify, request, url_for
+from flask import Blueprint, abort, current_app, jsonify, request, url_for
 
 from flask_statemanager import State, StateNotFound, StateType, StateValidationError
 
-from .. import accounts, actions, features, purchases
+from .. import accounts, actions, counters, features, purchases, switches
 from ..access import check_bearer
 from ..accounts import account_of
 from ..extensions import db, state_manager, unit_of_work
@@ -33,9 +33,11 @@ COLLECTION = "any(users, purchases, subscriptions, features)"
 
 @blueprint.before_request
 def authenticate() -> None:
-    """Ask for the token everywhere but at the health check."""
+    """Ask for the token everywhere but at the health check, and let nobody ask too often."""
     if request.endpoint != "api.health":
         check_bearer()
+        most = current_app.config["API_LIMIT"]
+        counters.limit("api", str(request.remote_addr), most=most, window=counters.API_WINDOW)
 
 
 @blueprint.get("/health")
@@ -89,6 +91,7 @@ def history(collection: str, state_id: str) -> Any:
 @blueprint.post("/users")
 def register() -> Any:
     """Register a user: ``{"login", "email", "display_name"}``."""
+    switches.require("registration")
     body = _body("login", "email", "display_name")
     with unit_of_work():
         account = accounts.register(body["login"], body["email"], body["display_name"])
@@ -102,6 +105,7 @@ def order() -> Any:
 
     :raises StateManagerError: when it is not acceptable or not possible.
     """
+    switches.require("sales")
     body = _body("user_id", "package", "card")
     account, package = account_of(body["user_id"]), db.session.get(CreditPackage, body["package"])
     if account is None:

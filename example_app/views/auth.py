@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Blueprint, current_app, flash, g, redirect, render_template, request, url_for
 
-from .. import accounts
+from .. import accounts, switches
 from ..access import log_in, log_out
 from ..extensions import unit_of_work
 
@@ -43,12 +43,14 @@ def leave() -> Any:
 @blueprint.get("/register")
 def register() -> Any:
     """Show the registration form."""
+    switches.require("registration")
     return render_template("register.html", form={})
 
 
 @blueprint.post("/register")
 def create() -> Any:
     """Register a user: the account's row and its state in one transaction."""
+    switches.require("registration")
     form = request.form
     if len(form.get("password", "")) < SHORTEST_PASSWORD:
         flash(f"Choose a password of at least {SHORTEST_PASSWORD} characters.", "error")

@@ -8,6 +8,7 @@ from flask import Blueprint, current_app, g, redirect, render_template, url_for
 from sqlalchemy import func, select
 
 from ..access import login_required
+from ..counters import visits
 from ..events import TOLD
 from ..extensions import db, state_manager
 from ..machines import MACHINES
@@ -31,6 +32,7 @@ def home() -> Any:
         told=current_app.extensions[TOLD],
         accounts=accounts,
         credits_held=credits_held or 0,
+        visits=visits(),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from flask import Blueprint, abort, flash, g, redirect, render_template, request, url_for
 from sqlalchemy import select
 
+from .. import switches
 from ..access import login_required
 from ..extensions import db
 from ..features import is_enabled
@@ -48,7 +49,11 @@ def show(state_id: str) -> Any:
 def choose() -> Any:
     """Show what there is to buy."""
     return render_template(
-        "buy.html", packages=_packages(), cards=TEST_CARDS, bonus=is_enabled(BONUS_FEATURE, g.account.state_id)
+        "buy.html",
+        packages=_packages(),
+        cards=TEST_CARDS,
+        bonus=is_enabled(BONUS_FEATURE, g.account.state_id),
+        open=switches.is_on("sales"),
     )
 
 
@@ -56,6 +61,7 @@ def choose() -> Any:
 @login_required
 def order() -> Any:
     """Buy a package."""
+    switches.require("sales")
     package = db.session.get(CreditPackage, request.form.get("package", ""))
     if package is None:
         abort(422, "Choose a package.")

@@ -19,12 +19,27 @@ from ..core.powers import Counts, Expires, KeepsHistory, Searches
 from ..core.query import ChangeQuery, Query
 from ..core.record import Change, Key, Record
 from ..errors import StateConflict
+from .memory_feed import MemoryFeed
 from .memory_jobs import MemoryIdempotency, MemoryOutbox
+from .memory_lists import MemoryLists
 from .memory_many import MemoryMany
+from .memory_snapshots import MemorySnapshots
 from .memory_unit import MemoryUnit
 
 
-class MemoryBackend(MemoryMany, MemoryOutbox, MemoryIdempotency, Backend, KeepsHistory, Searches, Counts, Expires):
+class MemoryBackend(
+    MemoryMany,
+    MemoryOutbox,
+    MemoryIdempotency,
+    MemoryLists,
+    MemoryFeed,
+    MemorySnapshots,
+    Backend,
+    KeepsHistory,
+    Searches,
+    Counts,
+    Expires,
+):
     """Keeps records and changes in dicts of this process, one writer at a time."""
 
     title: ClassVar[str] = "memory"
@@ -32,6 +47,8 @@ class MemoryBackend(MemoryMany, MemoryOutbox, MemoryIdempotency, Backend, KeepsH
     def __init__(self) -> None:
         MemoryOutbox.__init__(self)
         MemoryIdempotency.__init__(self)
+        MemoryLists.__init__(self)
+        MemoryFeed.__init__(self)
         self._lock = threading.RLock()
         self._records: dict[Key, Record] = {}
         self._log: list[Change] = []
@@ -57,7 +74,7 @@ class MemoryBackend(MemoryMany, MemoryOutbox, MemoryIdempotency, Backend, KeepsH
     def writing(self) -> Iterator[MemoryUnit]:
         """Open a unit that undoes its writes on an exception, and announces them otherwise."""
         unit = MemoryUnit()
-        with self._lock:
+        with self._lock, self._turning():
             try:
                 yield unit
             except BaseException:
@@ -76,7 +93,7 @@ class MemoryBackend(MemoryMany, MemoryOutbox, MemoryIdempotency, Backend, KeepsH
         return None if record is None else isolated(record)
 
     def apply(self, unit: MemoryUnit, change: Change) -> int:
-        """Store a change if the version before it is the stored one.
+        """Store a change if the version before it is the stored one; where nothing is, the floor of the bucket.
 
         :param unit: an open writing unit.
         :param change: the change.
@@ -84,7 +101,7 @@ class MemoryBackend(MemoryMany, MemoryOutbox, MemoryIdempotency, Backend, KeepsH
         :raises StateConflict: when another version is stored.
         """
         stored = self._records.get(change.key)
-        actual = 0 if stored is None else stored.version
+        actual = self.floor(unit, change.key) if stored is None else stored.version
         if actual != change.version - 1:
             raise StateConflict(change.key, change.version - 1, actual)
         self._revision += 1
@@ -93,6 +110,8 @@ class MemoryBackend(MemoryMany, MemoryOutbox, MemoryIdempotency, Backend, KeepsH
         before = None if stored is None or stored.deleted else stored
         self._log.append(replace(change, revision=self._revision, before=before, after=after))
         unit.undo.append(lambda: self._undo(change.key, stored))
+        if stored is None:
+            self._renamed(unit, change.key.bucket)
         return self._revision
 
     def _undo(self, key: Key, stored: Record | None) -> None:
@@ -133,13 +152,18 @@ class MemoryBackend(MemoryMany, MemoryOutbox, MemoryIdempotency, Backend, KeepsH
                 return isolated(change.after)
         return None
 
-    def forget_changes(self, unit: MemoryUnit, before: datetime, limit: int, after: int = 0) -> list[int]:
+    def forget_changes(
+        self, unit: MemoryUnit, before: datetime, limit: int, after: int = 0, *, bucket: str | None = None
+    ) -> list[int]:
         """Remove changes from before a moment, the oldest first, so that no record's history gets a gap.
+
+        Of a record whose tombstone was removed all of them go.
 
         :param unit: an open writing unit.
         :param before: the moment.
         :param limit: the most changes.
         :param after: only changes behind this revision.
+        :param bucket: only changes of this collection; None for all.
         :returns: the revisions of those that were removed, in order.
         """
         needed = self._first_needed()
@@ -148,10 +172,12 @@ class MemoryBackend(MemoryMany, MemoryOutbox, MemoryIdempotency, Backend, KeepsH
         shortened, staying = set[Key](), set[Key]()
         for change in self._log:
             key = change.key
-            old = change.at < before and change.version < needed[key] and change.revision > after
+            wanted = bucket in (None, key.bucket) and change.revision > after
+            old = wanted and change.at < before and change.version < needed.get(key, change.version + 1)
             if old and key not in staying and len(removed) < limit:
                 removed.append(change.revision)
                 shortened.add(key)
+                self._compact(unit, change)
                 continue
             # The oldest that is left has lost the version before it.
             kept.append(replace(change, before=None) if key in shortened and key not in staying else change)

@@ -29,7 +29,7 @@ def from_url(url: str) -> Any:
     :param url: ``redis://``, ``rediss://`` or ``unix://``.
     :raises ConfigurationError: when it is no such URL.
     """
-    return _loaded("line").from_url(url)
+    return _loaded("client").from_url(url)
 
 
 def from_flask_caching(extensions: Mapping[str, Any]) -> Redis | None:

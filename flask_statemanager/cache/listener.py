@@ -14,8 +14,8 @@ from typing import Any
 
 from ..core.outage import Outage
 from ..core.waking import JOIN, PerProcess
+from ..redis_line import PrivateLine
 from .keys import CacheKeys
-from .line import PrivateLine
 from .near import NearCache
 
 logger = logging.getLogger("flask_statemanager")

@@ -8,8 +8,8 @@ from typing import Any
 
 from ..config import Settings
 from ..core.ports import ReadCache
+from ..redis_line import PrivateLine, line_to
 from .keys import CacheKeys
-from .line import PrivateLine, line_to
 from .listener import Listener
 from .near import NearCache
 from .redis_cache import RedisReadCache

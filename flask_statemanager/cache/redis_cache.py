@@ -17,9 +17,9 @@ from ..core.entry import Entry
 from ..core.ports import Load, LoadMany
 from ..core.record import Key, Record
 from ..core.waking import PerProcess
+from ..redis_line import FAILURES, HungUp
 from .flights import Flights
 from .keys import SLOTS, slot_of
-from .line import FAILURES, HungUp
 from .listener import Listener
 from .near import NearCache
 from .shared import UNDER_WAY, Found, SharedEntries

@@ -6,20 +6,17 @@ the slot away from everybody by a new generation. Both come in the same round tr
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from importlib.resources import files
-from typing import Any
 from zlib import crc32
 
 from msgspec import Struct
-from redis.exceptions import NoScriptError, ResponseError
 
 from ..core.entry import Entry
+from ..redis_line import Command, Line, Script, Word, accepted
 from .keys import CacheKeys, slot_of
-from .line import Command, Line, Word
 
 UNDER_WAY = 30.0
 """Seconds that anything may be under way between a store and Redis: so long live tombstones, and bars after a doubt."""
@@ -41,27 +38,6 @@ class Found(Struct, frozen=True):
     generation: bytes
 
 
-class _Script:
-    """A Lua script, sent whole only where Redis does not have it."""
-
-    def __init__(self, line: Line, file: str) -> None:
-        self._line = line
-        self._text = files(__package__).joinpath(file).read_bytes()
-        self._digest = hashlib.sha1(self._text, usedforsecurity=False).hexdigest()
-
-    def run(self, calls: Sequence[Command]) -> list[Any]:
-        """Run it several times in one round trip, or two.
-
-        :param calls: each with the number of keys, the keys, and the arguments.
-        :raises redis.exceptions.RedisError: when Redis does not answer, or refuses.
-        :raises OSError: when Redis does not answer.
-        """
-        answers = self._line.ask([("EVALSHA", self._digest, *call) for call in calls])
-        if any(isinstance(answer, NoScriptError) for answer in answers):
-            answers = self._line.ask([("EVAL", self._text, *call) for call in calls])
-        return [accepted(answer) for answer in answers]
-
-
 class SharedEntries:
     """The entries of one store.
 
@@ -74,8 +50,8 @@ class SharedEntries:
         self._line = line
         self._keys = keys
         self._life = max(1, int(ttl * 1000))
-        self._keep = _Script(line, "keep.lua")
-        self._renew = _Script(line, "renew.lua")
+        self._keep = _script(line, "keep.lua")
+        self._renew = _script(line, "renew.lua")
 
     def look(self, path: str) -> Found:
         """Look at one entry.
@@ -162,15 +138,8 @@ class SharedEntries:
         self._line.close()
 
 
-def accepted(answer: Any) -> Any:
-    """Return an answer, or raise it if it is a refusal.
-
-    :param answer: what Redis said.
-    :raises redis.exceptions.ResponseError: when it is a refusal.
-    """
-    if isinstance(answer, ResponseError):
-        raise answer
-    return answer
+def _script(line: Line, file: str) -> Script:
+    return Script(line, files(__package__).joinpath(file).read_bytes())
 
 
 def _told(path: str, entry: Entry) -> tuple[str | bytes, ...]:

@@ -9,7 +9,9 @@ from .group import StateGroup
 from .index import index
 from .prune import prune
 from .reading import diagram, history, list_states, search, show, types
+from .snapshot import snapshot
 from .timers import timers
+from .transfer import export_lines, import_lines
 from .worker import worker
 from .writing import delete, register, rollback, transition
 
@@ -32,5 +34,8 @@ for _command in (
     worker,
     effects,
     timers,
+    snapshot,
+    export_lines,
+    import_lines,
 ):
     state.add_command(_command)

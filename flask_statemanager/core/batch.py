@@ -9,12 +9,12 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from ..errors import ConfigurationError, IdempotencyKeyReused, StateConflict, StateManagerError, StorageError
 from .bucket import Bucket
 from .idempotency import Request
 from .many import Move, Way
+from .ports import following_on
 from .powers import MultiKey
 from .record import Change, Key, Origin, Record
 from .scope import entered, unit_around
@@ -217,7 +217,8 @@ class Batch:
             key, before = Key(collection, name), stored.get(name)
             try:
                 with entered(backend, unit, key):
-                    decided = bucket.decided(key, before, row.decide, expect=None, origin=origin, now=now)
+                    floor = bucket.floor(unit, key, before)
+                    decided = bucket.decided(key, before, row.decide, expect=None, origin=origin, now=now, floor=floor)
             except StateManagerError as error:
                 answers[name] = _refusal(error)
                 continue
@@ -299,7 +300,7 @@ def _done(row: Row, record: Record | None) -> Done:
 
 def _behind(change: Change, expired: Record | None) -> Change:
     """Return a change whose record before has its revision by now."""
-    return change if expired is None else replace(change, before=expired)
+    return change if expired is None else following_on(change, expired)
 
 
 def _refusal(error: Exception) -> Exception:

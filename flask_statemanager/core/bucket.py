@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
-
-from msgspec.structs import replace
 
 from ..errors import ConfigurationError, StateConflict
 from .clock import Clock
 from .contention import Contention
 from .idempotency import Request
 from .job_planning import JobPlanning
-from .ports import UNSEEN, Backend, ReadCache, Seen
+from .ports import UNSEEN, Backend, ReadCache, Seen, following_on
 from .powers import Idempotent
 from .publisher import Publisher
+from .purges import Purges
 from .reader import Reader
 from .record import Change, Expectation, Key, Origin, Record
 from .repeat import repeated
@@ -66,6 +65,8 @@ class Bucket(Reader):
         self.listened: Callable[[], bool] = lambda: True
         self.tally: Callable[[str, int], None] = lambda _event, _number: None
         self.idempotent = backend if isinstance(backend, Idempotent) else None
+        self._purges = backend if policy.purges and isinstance(backend, Purges) else None
+        self._floor = 0
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -121,17 +122,18 @@ class Bucket(Reader):
     def _alter(self, key: Key, decide: Decide, expect: Expectation, origin: Origin, seen: Seen) -> Record | None:
         now: datetime | None = None
 
-        def decided(stored: Record | None) -> list[Change]:
+        def decided(unit: Any, stored: Record | None) -> list[Change]:
             # Behind what was waited for: what expired meanwhile has expired.
             nonlocal now
             now = self.clock.now()
-            return self.decided(key, stored, decide, expect=expect, origin=origin, now=now)
+            floor = self.floor(unit, key, stored)
+            return self.decided(key, stored, decide, expect=expect, origin=origin, now=now, floor=floor)
 
         short = ShortWrite(
             self.backend,
             key,
             decided,
-            lambda changes: self._planned if self.jobs.concern(changes) else None,
+            lambda changes: self.jobs.plan_each if self.jobs.concern(changes) else None,
             contention=self._contention,
             touching=self._touching,
             told=self.publisher.line_up,
@@ -147,11 +149,6 @@ class Bucket(Reader):
             raise
         found = done[-1].after if done else short.stored
         return found if found is None or (done and found.deleted_at is not None) else self.present(found, now)
-
-    def _planned(self, unit: Any, done: Sequence[Change]) -> None:
-        # One by one, as they are of one record: what the second takes away may be what the first leaves behind.
-        for change in done:
-            self.jobs.plan(unit, [change])
 
     def doubt(self, names: Iterable[str]) -> None:
         """Have the cache believed no more where nobody knows whether something was written.
@@ -262,14 +259,37 @@ class Bucket(Reader):
         stored = self.backend.read(unit, key, lock=True)
         now = self.clock.now()
         decision = decide.find(unit, stored) if isinstance(decide, Lookup) else decide
-        changes = self.decided(key, stored, decision, expect=expect, origin=origin, now=now)
+        floor = self.floor(unit, key, stored)
+        changes = self.decided(key, stored, decision, expect=expect, origin=origin, now=now, floor=floor)
         if not changes:
             return stored if stored is None else self.present(stored, now)
         written = self._applied(unit, changes)
         return written if written.deleted else self.present(written, now)
 
+    def floor(self, unit: Any, key: Key, stored: Record | None) -> int:
+        """Return the version above which a record begins: 0 where tombstones stay for ever.
+
+        :param unit: the unit in which it was read. Without one the floor is guessed, and a wrong guess loses a race.
+        :param key: which record.
+        :param stored: what is stored.
+        :raises StorageError: when the storage fails.
+        """
+        if stored is not None or self._purges is None:
+            return 0
+        if unit is not None:
+            self._floor = self._purges.floor(unit, key)
+        return self._floor
+
     def decided(
-        self, key: Key, stored: Record | None, decide: Decide, *, expect: Expectation, origin: Origin, now: datetime
+        self,
+        key: Key,
+        stored: Record | None,
+        decide: Decide,
+        *,
+        expect: Expectation,
+        origin: Origin,
+        now: datetime,
+        floor: int = 0,
     ) -> list[Change]:
         """Return what a decision comes to: no change, one, or the expiry that was due and one; each is checked.
 
@@ -279,6 +299,7 @@ class Bucket(Reader):
         :param expect: the version or revision that must be stored.
         :param origin: who asks.
         :param now: the moment.
+        :param floor: above which version a record begins.
         :raises StateManagerError: whatever the decision or a check refuses with.
         """
         alive = stored is not None and stored.deleted_at is None
@@ -292,24 +313,32 @@ class Bucket(Reader):
             # Only now: a decision that needs a live record has refused with a better answer.
             compare(key, stored, expect)
         changes = [] if expiry is None else [expiry]
-        changes.append(numbered(expiry.after if expiry else stored, key, step, origin, now))
+        changes.append(numbered(expiry.after if expiry else stored, key, step, origin, now, floor=floor))
         for change in changes:
             self._check(change)
         return changes
 
     def _applied(self, unit: Any, changes: list[Change]) -> Record:
         first, *rest = changes
-        applied = self._apply(unit, first)
+        applied = self.apply(unit, first)
         for change in rest:
-            applied = self._apply(unit, replace(change, before=applied.after))
+            applied = self.apply(unit, following_on(change, applied.after))
         return applied.after
 
     def _check(self, change: Change) -> None:
-        check_size(change, self.policy.max_value_bytes)
+        check_size(change, self.policy)
         for check in self.checks:
             check(change)
 
-    def _apply(self, unit: Any, change: Change) -> Change:
+    def apply(self, unit: Any, change: Change) -> Change:
+        """Store a change that was decided and checked, with its jobs, and announce it after the commit.
+
+        :param unit: an open writing unit.
+        :param change: the change.
+        :returns: the change with its revision.
+        :raises StateConflict: when somebody was faster.
+        :raises StorageError: when the storage fails.
+        """
         try:
             revision = self.backend.apply(unit, change)
         except StateConflict as lost:

@@ -48,6 +48,26 @@ class ReplaceableClock:
         return found if type(found) is datetime and found.tzinfo is timezone.utc else in_utc(found, "clock")
 
 
+class PreferredClock:
+    """The clock that an application has put in place of the machine's, or else another than the machine's.
+
+    :param application: the application's clock.
+    :param otherwise: tells the time where that is the machine's.
+    """
+
+    def __init__(self, application: ReplaceableClock, otherwise: Clock) -> None:
+        self._application = application
+        self._otherwise = otherwise
+
+    def now(self) -> datetime:
+        """Return the present moment as an aware UTC datetime.
+
+        :raises StorageError: when the other clock is a server's, which fails.
+        """
+        machines = isinstance(self._application.clock, SystemClock)
+        return self._otherwise.now() if machines else self._application.now()
+
+
 def in_utc(value: datetime, field: str) -> datetime:
     """Convert an aware datetime to UTC.
 

@@ -61,6 +61,19 @@ class JobPlanning:
         """
         self.enqueue(unit, [job for change in changes for plan in self.plans for job in plan(unit, change)])
 
+    def plan_each(self, unit: Any, changes: Sequence[Change]) -> None:
+        """Store the jobs that the changes of one record leave behind, one change after the other.
+
+        What the second takes away may be what the first leaves behind.
+
+        :param unit: the unit in which they were written.
+        :param changes: the changes, with their revisions.
+        :raises ConfigurationError: when the backend cannot keep jobs.
+        :raises StorageError: when the storage fails.
+        """
+        for change in changes:
+            self.plan(unit, [change])
+
     def enqueue(self, unit: Any, jobs: Sequence[Job]) -> None:
         """Store jobs, and wake the workers after the commit.
 

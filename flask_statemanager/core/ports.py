@@ -74,6 +74,15 @@ def settle(acts: Sequence[Act]) -> None:
             ending()
 
 
+def following_on(change: Change, before: Record) -> Change:
+    """Return a change of the same record with what was stored just before it.
+
+    :param change: the change.
+    :param before: what it follows; a tombstone counts as nothing.
+    """
+    return replace(change, before=None if before.deleted_at is not None else before)
+
+
 class Unit(ABC):
     """A piece of work within one transaction of a backend."""
 
@@ -82,6 +91,16 @@ class Unit(ABC):
         """Remember what to do once the outermost transaction has committed; a rollback forgets it.
 
         :param act: called without arguments, in the order of registration; it must not raise.
+        """
+
+    def reserve(self, keys: Sequence[Key]) -> None:  # noqa: B027 - most need not do anything
+        """Keep other units that reserve one of these keys waiting until this one ends, even where nothing is stored.
+
+        What a condition has found absent cannot be locked otherwise. Where units do not run side by side, or the commit
+        finds out what has changed, there is nothing to do, as here.
+
+        :param keys: which records, in an order that all who reserve agree on.
+        :raises StorageError: when the storage fails.
         """
 
     @abstractmethod
@@ -157,6 +176,14 @@ class Backend(ABC):
         with self.reading() as unit:
             return self.read(unit, key)
 
+    def recalled(self, key: Key, version: int) -> Record | None:
+        """Return a record in a version that this process has read lately, for a write that compares it anyway, or None.
+
+        :param key: which record.
+        :param version: the version; another one is not returned.
+        """
+        return None
+
     def alter(self, key: Key, work: Work, *, seen: Seen = UNSEEN) -> list[Change]:
         """Change one record in a transaction of its own, in as few steps as the storage knows.
 
@@ -185,7 +212,7 @@ class Backend(ABC):
         """
         done: list[Change] = []
         for change in found.changes:
-            following = replace(change, before=done[-1].after) if done else change
+            following = following_on(change, done[-1].after) if done else change
             done.append(following.drawn(self.apply(unit, following)))
         if found.told is not None:
             for change in done:
@@ -197,6 +224,8 @@ class Backend(ABC):
     @abstractmethod
     def apply(self, unit: Any, change: Change) -> int:
         """Store ``change.after`` if the stored version is still ``change.version - 1``, and log the change.
+
+        Where nothing is stored, that version is 0, or the bucket's floor where the backend purges tombstones.
 
         :param unit: an open writing unit.
         :param change: the change, whose revision is not drawn yet.

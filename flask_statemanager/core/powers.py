@@ -12,11 +12,15 @@ from typing import Any, TypeVar
 
 from ..errors import ConfigurationError
 from .enqueues import Enqueues
+from .follows import Watches
 from .idempotency import Remembered, Request
+from .lists import Lists
 from .many import Move, Moved
 from .ports import Backend, Unit
+from .purges import Purges
 from .query import ChangeQuery, Query
 from .record import Change, Key, Record
+from .snapshots import Snapshots
 
 
 class KeepsHistory(ABC):
@@ -42,7 +46,9 @@ class KeepsHistory(ABC):
         """
 
     @abstractmethod
-    def forget_changes(self, unit: Any, before: datetime, limit: int, after: int = 0) -> list[int]:
+    def forget_changes(
+        self, unit: Any, before: datetime, limit: int, after: int = 0, *, bucket: str | None = None
+    ) -> list[int]:
         """Remove changes from before a moment, the oldest first: the one way in which the log loses anything.
 
         The newest change of every record stays. Of a record with pending or dead effects so does what they have yet to
@@ -53,6 +59,7 @@ class KeepsHistory(ABC):
         :param limit: the most changes.
         :param after: only changes behind this revision, with which a batch goes on where the last one ended; a record
             of which an earlier change is left keeps all of its own.
+        :param bucket: only changes of this collection; None for all.
         :returns: the revisions of those that were removed, in order.
         :raises StorageError: when the storage fails.
         """
@@ -230,7 +237,20 @@ class MultiKey(ABC):
 Power = TypeVar("Power")
 
 
-ALL = (KeepsHistory, Searches, Counts, Expires, JoinsTransaction, Enqueues, Idempotent, MultiKey)
+ALL = (
+    KeepsHistory,
+    Searches,
+    Counts,
+    Expires,
+    JoinsTransaction,
+    Enqueues,
+    Idempotent,
+    MultiKey,
+    Lists,
+    Purges,
+    Watches,
+    Snapshots,
+)
 """Every power there is."""
 
 

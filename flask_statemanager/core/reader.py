@@ -121,7 +121,8 @@ class Reader:
             if found.expires_at is None or found.expires_at > self.clock.now().timestamp():
                 return found
             found = found.record()
-        return self.present(found)
+        counting = self.present(found)
+        return None if counting.deleted_at is not None else counting
 
     def present(self, record: Record, at: datetime | None = None) -> Record:
         """Return a record as it counts at a moment: past its ``expires_at`` it has expired, written or not.
@@ -140,8 +141,11 @@ class Reader:
         :param name: the record's name.
         :param version: the version.
         """
-        if self.cache is None or not isinstance(version, int):
+        if not isinstance(version, int):
             return UNSEEN
+        if self.cache is None:
+            recalled = self.backend.recalled(Key(self.name, name), version)
+            return UNSEEN if recalled is None or recalled.deleted else recalled
         entry = self.cache.at_hand(self._path + name)
         return entry.record() if entry is not None and entry.version == version and not entry.deleted else UNSEEN
 

@@ -19,7 +19,7 @@ class ShortWrite:
 
     :param backend: where the record lives.
     :param key: which record.
-    :param decided: what becomes of what is stored; checked, and empty for no change.
+    :param decided: given the unit and what is stored, what becomes of it; checked, and empty for no change.
     :param rest: what else the changes need to have written; None for nothing.
     :param contention: told when a race is lost.
     :param touching: the types whose hooks touch the storage.
@@ -32,7 +32,7 @@ class ShortWrite:
         self,
         backend: Backend,
         key: Key,
-        decided: Callable[[Record | None], list[Change]],
+        decided: Callable[[Any, Record | None], list[Change]],
         rest: Callable[[Sequence[Change]], Rest | None],
         *,
         contention: Contention,
@@ -74,7 +74,7 @@ class ShortWrite:
     def _work(self, unit: Any, stored: Record | None) -> Alteration | None:
         if unit is None and stored is not None and stored.type in self._touching:
             raise TransactionNeeded
-        changes = self._asked(entered(self._backend, unit, self._key), stored)
+        changes = self._asked(entered(self._backend, unit, self._key), unit, stored)
         if changes:
             self.handed = True
             return Alteration(changes, self._rest(changes), self._told)
@@ -83,11 +83,11 @@ class ShortWrite:
         self.stored = stored
         return None
 
-    def _asked(self, scope: entered, stored: Record | None) -> list[Change]:
+    def _asked(self, scope: entered, unit: Any, stored: Record | None) -> list[Change]:
         """Ask for the decision, where nobody may touch the storage unless there is a transaction."""
         try:
             with scope:
-                changes = self._decided(stored)
+                changes = self._decided(unit, stored)
         except Exception as error:
             if scope.asked or self._guessed:
                 self._touched(scope, stored)

@@ -67,10 +67,16 @@ class Policy(Struct, frozen=True):
     :param max_value_bytes: the most bytes that data and metadata may take as JSON.
     :param lapse: returns the record that an expired one counts as, or None when it counts as it is; not asked where
         there is no ``expires_at``.
+    :param purges: whether tombstones are removed after a while, so that versions start above the bucket's floor.
+    :param around: bytes of the data that are not the caller's, and do not count.
+    :param noun: how to name a record in an error.
     """
 
     max_value_bytes: int
     lapse: Callable[[Record, datetime], Record | None]
+    purges: bool = False
+    around: int = 0
+    noun: str = "state"
 
 
 def compare(key: Key, stored: Record | None, expect: Expectation) -> None:
@@ -90,7 +96,7 @@ def compare(key: Key, stored: Record | None, expect: Expectation) -> None:
         raise StateConflict(key, expect, stored.version)
 
 
-def numbered(before: Record | None, key: Key, step: Step, origin: Origin, now: datetime) -> Change:
+def numbered(before: Record | None, key: Key, step: Step, origin: Origin, now: datetime, *, floor: int = 0) -> Change:
     """Number a step and stamp it, never earlier than what it follows.
 
     :param before: what is stored, a tombstone too, or None.
@@ -98,13 +104,14 @@ def numbered(before: Record | None, key: Key, step: Step, origin: Origin, now: d
     :param step: the decision.
     :param origin: who asks.
     :param now: the moment.
+    :param floor: above which version the first one of a name begins.
     :returns: the change, its revision not drawn yet.
     """
     at = now if before is None or now >= before.updated_at else before.updated_at
     if before is not None and before.deleted_at is not None:
         # Strictly later, so that nothing that was meant for the earlier one of this name can take it for that.
         at = max(at, before.updated_at + timedelta(microseconds=1))
-    version = 1 if before is None else before.version + 1
+    version = (floor if before is None else before.version) + 1
     alive = None if before is None or before.deleted_at is not None else before
     after = replace(
         step.after,
@@ -134,13 +141,13 @@ def expiry_of(stored: Record | None, policy: Policy, origin: Origin, now: dateti
     return numbered(stored, stored.key, Step("expire", lapsed), by_itself, now)
 
 
-def check_size(change: Change, limit: int) -> None:
+def check_size(change: Change, policy: Policy) -> None:
     """Refuse a change whose result is too large.
 
     :param change: the change.
-    :param limit: the most bytes that data and metadata may take as JSON.
+    :param policy: the rules of its bucket.
     :raises LimitExceeded: when they take more.
     """
-    size = encoded_size(change.after.data) + encoded_size(change.after.metadata)
-    if size > limit:
-        raise LimitExceeded(f"The state {change.key.name}", limit, size)
+    size = encoded_size(change.after.data) + encoded_size(change.after.metadata) - policy.around
+    if size > policy.max_value_bytes:
+        raise LimitExceeded(f"The {policy.noun} {change.key.name}", policy.max_value_bytes, size)

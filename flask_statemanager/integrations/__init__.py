@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from types import ModuleType
 
 from ..errors import ConfigurationError
+from ..snapshots.directory import DirectoryStorage
+from ..snapshots.storage import SnapshotStorage
 
 
 def load(name: str, *, wanted_by: str) -> ModuleType:
@@ -21,3 +24,16 @@ def load(name: str, *, wanted_by: str) -> ModuleType:
         raise ConfigurationError(
             f"{wanted_by} needs a package that is not installed ({error}): pip install 'Flask-StateManager[{name}]'."
         ) from error
+
+
+def storage_at(place: str | None, folder: str) -> SnapshotStorage:
+    """Return where snapshots are kept.
+
+    :param place: a directory, or a URL such as ``s3://bucket/path``; None for the default.
+    :param folder: the app's instance folder, in which the default is, and relative directories are.
+    :raises ConfigurationError: when a package that it needs is not installed, or the URL is unusable.
+    """
+    if place is not None and "://" in place:
+        found: SnapshotStorage = load("snapshots", wanted_by="STATEMANAGER_SNAPSHOTS").UrlStorage(place)
+        return found
+    return DirectoryStorage(Path(folder, place or "snapshots"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -13,6 +13,7 @@ from ..core.bucket import Bucket
 from ..core.enqueues import Enqueues
 from ..core.idempotency import Request, fingerprint
 from ..core.names import check_text
+from ..core.origins import OriginSource
 from ..core.ports import Backend
 from ..core.powers import Counts, JoinsTransaction, KeepsHistory, Searches
 from ..core.record import Origin, Record
@@ -21,19 +22,6 @@ from .definitions import Definitions
 
 BUCKET = "state"
 """The bucket that holds the lifecycle states."""
-
-
-class OriginSource(Protocol):
-    """Fills in who asks, from the surroundings, where the caller did not say."""
-
-    def __call__(self, *, actor: str | None, source: str | None, reason: str | None) -> Origin:
-        """Return the origin of a write.
-
-        :param actor: as the caller said.
-        :param source: as the caller said.
-        :param reason: as the caller said.
-        """
-        ...  # pragma: no cover - a protocol has no body
 
 
 MAX_KEY = 255

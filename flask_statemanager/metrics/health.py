@@ -34,6 +34,7 @@ def health_report(
     attendance: Callable[[], _Attendance] | None,
     counters: Counters,
     cache: str,
+    warnings: Callable[[], list[str]] = list,
 ) -> dict[str, Any]:
     """Return the health of one app's states.
 
@@ -42,11 +43,13 @@ def health_report(
     :param attendance: tells whether effects and timers are attended to; None where the storage keeps none.
     :param counters: the app's counters.
     :param cache: ``on``, ``off`` or ``unavailable``.
+    :param warnings: tells what of the buckets' stores contradicts that they keep what is written to them.
     :returns: ``{"status": "healthy"|"degraded"|"unhealthy", "state_count": int or None, "cache_hit_rate": float from 0
         to 1 (0 without look-ups), "backend": str, "cache": str, "effects": {"pending": int, "due": int, "dead": int,
-        "waiting": seconds of the longest due, "worker": "alive"|"missing"|"none"} or None}``, and ``"error"`` when
-        unhealthy. Degraded means that a configured cache cannot be reached, which costs speed and nothing else. Work
-        that has been due for a minute without a sign of a worker is unhealthy.
+        "waiting": seconds of the longest due, "worker": "alive"|"missing"|"none"} or None}, "warnings": [str, ...]}``,
+        and ``"error"`` when unhealthy. Degraded means that a configured cache cannot be reached, which costs speed and
+        nothing else, or that there are warnings. Work that has been due for a minute without a sign of a worker is
+        unhealthy.
     """
     hits, misses = counters.value("cache.hit") + counters.value("cache.near"), counters.value("cache.miss")
     report: dict[str, Any] = {
@@ -56,11 +59,15 @@ def health_report(
         "backend": backend,
         "cache": cache,
         "effects": None,
+        "warnings": [],
     }
     try:
         report["state_count"] = count()
         if attendance is not None:
             report |= _effects(attendance())
+        report["warnings"] = warnings()
+        if report["warnings"] and report["status"] == "healthy":
+            report["status"] = "degraded"
     except StorageError as error:
         report |= {"status": "unhealthy", "error": str(error)}
     return report

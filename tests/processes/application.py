@@ -61,13 +61,14 @@ def _nothing(_point: str) -> None:
     pass
 
 
-def build(url: str, *, paper: str | None = None, notice: Notice = _nothing) -> Shared:
+def build(url: str, *, paper: str | None = None, notice: Notice = _nothing, redis_url: str | None = None) -> Shared:
     """Put the application together.
 
     :param url: the database.
     :param paper: a file; with it the type ``session`` has two durable effects: ``paper`` appends the change's key to
         the file, and ``note`` writes it into a table through the session that it is given.
     :param notice: told by the effects where they are.
+    :param redis_url: the Redis of keys and values; by default they live in the database.
     """
     StateManager.reset_instance()
     app = Flask("shared")
@@ -79,6 +80,8 @@ def build(url: str, *, paper: str | None = None, notice: Notice = _nothing) -> S
         STATEMANAGER_CACHE="on" if "SHARED_CACHE_URL" in os.environ else "off",
         STATEMANAGER_CACHE_URL=os.environ.get("SHARED_CACHE_URL"),
         STATEMANAGER_NEAR_CACHE_BYTES=os.environ.get("SHARED_NEAR_BYTES", "0"),
+        STATEMANAGER_KV_BACKEND=None if redis_url is None else "redis",
+        STATEMANAGER_REDIS_URL=redis_url,
     )
     db = SQLAlchemy()
 
@@ -119,19 +122,23 @@ def _add_effects(states: StateManager, model: Any, paper: Path, notice: Notice) 
 
 
 @contextmanager
-def opened(url: str, *, paper: str | None = None, notice: Notice = _nothing) -> Iterator[Shared]:
+def opened(
+    url: str, *, paper: str | None = None, notice: Notice = _nothing, redis_url: str | None = None
+) -> Iterator[Shared]:
     """Put the application together for a block, inside an app context.
 
     :param url: as for :func:`build`, like the others.
     :param paper: a file.
     :param notice: told where the effects are.
+    :param redis_url: the Redis of keys and values.
     """
-    shared = build(url, paper=paper, notice=notice)
+    shared = build(url, paper=paper, notice=notice, redis_url=redis_url)
     with shared.app.app_context():
         try:
             yield shared
         finally:
             shared.db.session.remove()
+            shared.runtime.shelves.close()
             shared.runtime.backend.close()
             for engine in shared.db.engines.values():
                 engine.dispose()

@@ -36,12 +36,13 @@ class Crew:
     ) -> None:
         self.close()
 
-    def open(self, url: str) -> None:
+    def open(self, url: str, redis_url: str | None = None) -> None:
         """Let all of them open a database.
 
         :param url: the database.
+        :param redis_url: the Redis of keys and values, where they do not live in the database.
         """
-        self._tell({"do": "open", "url": url})
+        self._tell({"do": "open", "url": url, "redis_url": redis_url})
         assert self._hear() == ["open"] * len(self.racers)
 
     def race(self, act: str, rounds: int) -> list[list[dict[str, Any]]]:

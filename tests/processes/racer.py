@@ -14,6 +14,7 @@ from typing import Any
 
 from flask_statemanager import StateConflict, TransitionNotAllowed
 from tests.processes.application import Shared, opened
+from tests.processes.kv_acts import KV_ACTS
 from tests.processes.voice import say
 
 RACERS, FIELDS = 8, 50
@@ -85,7 +86,7 @@ def create(shared: Shared, turn: int, me: int) -> Any:
     return shared.states.register_state(f"c{turn}", "user", {"winner": me}).version
 
 
-ACTS: dict[str, Act] = {
+ACTS: dict[str, Act] = KV_ACTS | {
     act.__name__: act
     for act in (
         transition,
@@ -128,7 +129,7 @@ def main() -> None:
         order = json.loads(line)
         if order["do"] == "open":
             stack.close()
-            shared = stack.enter_context(opened(order["url"]))
+            shared = stack.enter_context(opened(order["url"], redis_url=order["redis_url"]))
             shared.states.get_state("nobody")
             say("open")
             continue

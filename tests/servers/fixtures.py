@@ -12,9 +12,10 @@ from tests.servers.executables import ServerMissing
 from tests.servers.postgres_server import PostgresServer
 from tests.servers.process import Server
 from tests.servers.proxy import TcpProxy
+from tests.servers.redis_cluster import RedisCluster
 from tests.servers.redis_server import RedisServer
 
-AnyServer = TypeVar("AnyServer", bound=Server)
+AnyServer = TypeVar("AnyServer", bound=Server | RedisCluster)
 
 
 def required() -> bool:
@@ -90,3 +91,23 @@ def mortal_postgres() -> Iterator[PostgresServer]:
 def mortal_redis() -> Iterator[RedisServer]:
     """A Redis of the test's own, to be killed; it comes back empty."""
     yield from serve(RedisServer())
+
+
+@pytest.fixture
+def durable_redis() -> Iterator[RedisServer]:
+    """A Redis of the test's own, to be killed: what it has acknowledged is on the disk."""
+    yield from serve(RedisServer(durable=True))
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[RedisCluster]:
+    """A private Redis Cluster of three nodes."""
+    yield from serve(RedisCluster())
+
+
+@pytest.fixture
+def redis_cluster_url(redis_cluster: RedisCluster) -> str:
+    """The URL of an empty Redis Cluster, ``redis+cluster://``."""
+    redis_cluster.start()
+    redis_cluster.flush()
+    return redis_cluster.url

@@ -13,14 +13,23 @@ DATABASES = 64
 
 
 class RedisServer(Server):
-    """A Redis that keeps nothing on disk: a restart forgets everything."""
+    """A Redis that keeps nothing on disk: a restart forgets everything.
+
+    :param durable: whether every write is on the disk before it is answered, for tests that kill the server.
+    """
 
     title = "Redis"
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
         super().__init__()
+        self._durable = durable
         self._program: Path | None = None
         self._next_database = 1
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Further settings of the server."""
+        return {}
 
     @property
     def url(self) -> str:
@@ -67,9 +76,11 @@ class RedisServer(Server):
             "dir": str(self.folder),
             "databases": str(DATABASES),
             "save": "",
-            "appendonly": "no",
+            "appendonly": "yes" if self._durable else "no",
+            "appendfsync": "always",
             "daemonize": "no",
         }
+        options |= self.options
         return [str(self._program), *(word for name, value in options.items() for word in (f"--{name}", value))]
 
     def answers(self, port: int) -> bool:

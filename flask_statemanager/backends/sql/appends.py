@@ -31,6 +31,7 @@ from ...core.clock import iso
 from ...core.codec import encode
 from ...core.record import Change, JSONObject
 from .connection import SqlUnit
+from .floors import is_first
 from .moves import drawn_columns
 from .putting import ORIGIN_FIELDS, RECORD_FIELDS
 from .statements import Statements, compiled
@@ -108,7 +109,9 @@ class Appends:
         numbers = self._numbered(given).cte("drawn")
         drawn = numbers.c
         values = {name: drawn[name] for name in RECORD_FIELDS}
-        first = select(*values.values()).where(drawn.version == 1).order_by(drawn.place)
+        # Over nothing, or over a tombstone, which the insertion leaves alone and the change finds.
+        above = drawn.from_status.is_(None), is_first(self._statements.tables, drawn.bucket, drawn.version)
+        first = select(*values.values()).where(*above).order_by(drawn.place)
         create = postgresql.insert(self._state).from_select(list(values), first, include_defaults=False)
         made = create.on_conflict_do_nothing(index_elements=["bucket", "name"]).returning(state.revision).cte("made")
         seen = and_(state.bucket == drawn.bucket, state.name == drawn.name, state.version == drawn.version - 1)

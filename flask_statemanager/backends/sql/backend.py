@@ -17,19 +17,27 @@ from ...core.powers import Expires, JoinsTransaction, KeepsHistory
 from ...core.query import ChangeQuery, Query
 from ...core.record import Change, Key, Record
 from ...errors import ConfigurationError, StateConflict
-from .connection import SqlUnit, in_memory, pool_for, unreachable
+from .connection import SqlUnit, in_memory, unreachable
 from .dialects import dialect_of
+from .feed import SqlFeed
 from .fields import Fields
 from .finding import SqlFinding
+from .following import Followers
+from .frontier import Frontier
 from .idempotency import SqlIdempotency
 from .joining import joined, refuse_to_wait_for_itself
+from .lending import pool_for
 from .listing import Listing
+from .lists import SqlLists
 from .many import SqlMany
+from .notes import Notes
 from .outbox import SqlOutbox
+from .purging import SqlPurges
 from .reading import Row
 from .retention import SqlRetention
 from .search import Searching
 from .sessions import made_whole
+from .snapshots import SqlSnapshots
 from .statements import Statements
 from .tables import Tables
 
@@ -40,7 +48,19 @@ _TUNING = frozenset(
 
 
 class SqlBackend(
-    SqlFinding, SqlOutbox, SqlIdempotency, SqlMany, SqlRetention, Backend, KeepsHistory, Expires, JoinsTransaction
+    SqlFinding,
+    SqlOutbox,
+    SqlIdempotency,
+    SqlMany,
+    SqlRetention,
+    SqlPurges,
+    SqlLists,
+    SqlFeed,
+    SqlSnapshots,
+    Backend,
+    KeepsHistory,
+    Expires,
+    JoinsTransaction,
 ):
     """Keeps records and their history in a relational database.
 
@@ -77,6 +97,9 @@ class SqlBackend(
         self.fields = Fields(indexed, tables.state, self._dialect.name)
         self._searching = Searching(self._statements, self.fields)
         self._listing = Listing(self._statements)
+        self._notes = Notes(self._statements)
+        self._frontier = Frontier()
+        self._followers = Followers(engine, tables.history.schema)
 
     @property
     def shareable(self) -> bool:
@@ -174,7 +197,8 @@ class SqlBackend(
         """Write state and history under the seen version: PostgreSQL by one statement, SQLite by two.
 
         On SQLite the history row, which draws the revision, comes first; it is appended only if the version before is
-        the stored one, so that no log entry can stand without its state.
+        the stored one, so that no log entry can stand without its state. Where nothing is stored, that is the floor of
+        the bucket; it takes another statement only where a change over nothing is not known to be a first one.
 
         :param unit: an open writing unit.
         :param change: the change.
@@ -183,25 +207,30 @@ class SqlBackend(
         :raises StorageError: when the database fails.
         """
         write = self._at_once if self._dialect.at_once else self._in_turn
-        revision = write(unit, change)
+        first = change.version == 1 or unit.absent == change.key
+        unit.absent = None
+        revision = write(unit, change, first)
         if revision is None:
             raise StateConflict(change.key, change.version - 1, None)
         unit.hold([change.key])
         return revision
 
-    def _at_once(self, unit: SqlUnit, change: Change) -> int | None:
+    def _at_once(self, unit: SqlUnit, change: Change, first: bool) -> int | None:
         values = self._statements.change_values(change)
-        statement = self._statements.put_first if change.version == 1 else self._statements.put_next
+        statement = self._statements.put_first if first else self._statements.put_next
         if unit.believed is not None and unit.believed.version == change.version - 1:
             statement = self._statements.put_believed
             values |= self._statements.believed_values(unit.believed)
         drawn = unit.run(statement, values)
+        if not drawn and not first and change.before is None:
+            # Where there is no tombstone any more, above the floor.
+            drawn = unit.run(self._statements.put_first, values)
         return drawn[0][0] if drawn else None
 
-    def _in_turn(self, unit: SqlUnit, change: Change) -> int | None:
+    def _in_turn(self, unit: SqlUnit, change: Change, first: bool) -> int | None:
         values = self._statements.state_values(change.after)
         logged = self._statements.history_values(change, values)
-        if unit.certain:
+        if unit.certain and (first or change.before is not None):
             revision = unit.insert(self._statements.append_history, logged)
         else:
             drawn = unit.run(self._statements.insert_history, logged)
@@ -209,11 +238,13 @@ class SqlBackend(
                 return None
             revision = drawn[0][0]
         values["revision"] = revision
-        if change.version == 1:
+        if first:
             touched = unit.run(self._statements.insert_state, values, fetch=False)
         else:
             values |= {"k_bucket": change.key.bucket, "k_name": change.key.name, "k_version": change.version - 1}
             touched = unit.run(self._statements.update_for(change), values, fetch=False)
+            if touched[0][0] == 0 and change.before is None:
+                touched = unit.run(self._statements.insert_state, values, fetch=False)
         return revision if touched[0][0] == 1 else None
 
     def alter(self, key: Key, work: Work, *, seen: Seen = UNSEEN) -> list[Change]:
@@ -250,11 +281,16 @@ class SqlBackend(
             return seen
         stored = self.read(unit, key)
         check_belief(key, seen, stored)
-        unit.certain = not self._dialect.at_once
+        if self._dialect.at_once:
+            # The statement compares the floor, so that a first version may be guessed.
+            unit.absent = key if stored is None else None
+        else:
+            unit.certain = True
         return stored
 
     def close(self) -> None:
         """Give back what is kept between units, and dispose of the engine if it is our own."""
+        self._followers.close()
         self._pool.close()
         if self._owned:
             self.engine.dispose()

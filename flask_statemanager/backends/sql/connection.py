@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-import threading
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -13,8 +13,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ...core.ports import Act, Unit, settle
-from ...core.record import Record
-from ...errors import StateConflict, StorageError, StorageTimeout, StorageUnavailable
+from ...core.record import Key, Record
+from ...errors import StateConflict, StorageTimeout, StorageUnavailable
 from .dialect import Dialect
 from .reading import Row
 from .statements import Compiled
@@ -30,6 +30,7 @@ class SqlUnit(Unit):
     :param table: a table of ours, for error messages.
     :ivar believed: what the first write takes for stored without having read it.
     :ivar certain: whether what is written was read under the lock of the database, so that nobody can have been faster.
+    :ivar absent: the record of which was found last that there is none, so that its next version is its first row.
     """
 
     def __init__(self, connection: Any, dialect: Dialect, table: str) -> None:
@@ -40,6 +41,7 @@ class SqlUnit(Unit):
         self.doubts: list[Callable[[], None]] = []
         self.certain = False
         self.believed: Record | None = None
+        self.absent: Key | None = None
 
     @property
     def connection(self) -> Any:
@@ -65,6 +67,21 @@ class SqlUnit(Unit):
 
         :param locks: records, and what else others wait for.
         """
+
+    def reserve(self, keys: Sequence[Key]) -> None:
+        """Keep other units that reserve one of these keys waiting until this one ends; SQLite has locked the file.
+
+        :param keys: which records.
+        :raises StorageError: when the database fails.
+        """
+        if self.dialect.at_once and keys:
+            # In the order of their numbers, so that two cannot deadlock. Two keys with one number wait without need.
+            locks = ", ".join(f"pg_advisory_xact_lock({number})" for number in sorted({*map(self._lock_of, keys)}))
+            self.run(Compiled(f"SELECT {locks}", None, {}), {})
+
+    def _lock_of(self, key: Key) -> int:
+        digest = hashlib.blake2b(f"{self.table}:{key}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "big", signed=True)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -264,58 +281,6 @@ class Loan(AbstractContextManager[SqlUnit]):
             self._pool.engine.dispose()
 
 
-class SharedConnection(Pool):
-    """In-memory SQLite: one connection, which the application's sessions use too.
-
-    It is checked out once and never given back, because the pool rolls a returned connection back, and that would undo
-    what the application has open on it.
-    """
-
-    def __init__(self, dialect: Dialect, table: str) -> None:
-        super().__init__(dialect, table)
-        self._lock = threading.RLock()
-        self._fairy: Any = None
-
-    def close(self) -> None:
-        """Give the connection back, which rolls back what the application has open on it."""
-        with self._lock:
-            fairy, self._fairy = self._fairy, None
-            if fairy is not None:
-                fairy.close()
-
-    @contextmanager
-    def unit(self, *, write: bool) -> Iterator[SqlUnit]:
-        """Lend the shared connection.
-
-        :param write: whether it is going to write.
-        :raises StorageError: when the application has a transaction open on it and we would write.
-        """
-        with self._lock:
-            if self._fairy is not None and self._fairy.driver_connection is None:  # the engine was disposed of
-                self.close()
-            if self._fairy is None:
-                self._fairy = self.checked_out()
-            unit = SqlUnit(self._fairy.driver_connection, self.dialect, self.table)
-            if not write:
-                yield unit
-                return
-            if unit.connection.in_transaction:
-                raise StorageError(
-                    "The application has an open write on its in-memory SQLite connection, which is shared: "
-                    "commit it first, or join it with session=."
-                )
-            with unit.translated():
-                self.dialect.begin(unit.connection, write=True)
-            try:
-                yield unit
-                with unit.translated():
-                    self.dialect.end(unit.connection, commit=True)
-            except BaseException:
-                self.dialect.end(unit.connection, commit=False)
-                raise
-        settle(unit.acts)
-
-
 def unreachable(error: Exception) -> StorageUnavailable:
     """Return the error for a database that lets nobody in.
 
@@ -323,15 +288,6 @@ def unreachable(error: Exception) -> StorageUnavailable:
     """
     hint = " ".join(str(getattr(error, "orig", error)).split())
     return StorageUnavailable(f"The database cannot be reached ({hint}): check its address and that it runs.")
-
-
-def pool_for(dialect: Dialect, table: str) -> Pool:
-    """Return the way to connections that fits an engine.
-
-    :param dialect: the database's habits.
-    :param table: a table of ours, for error messages.
-    """
-    return SharedConnection(dialect, table) if in_memory(dialect) else Pool(dialect, table)
 
 
 def in_memory(dialect: Dialect) -> bool:

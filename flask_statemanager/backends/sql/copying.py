@@ -12,19 +12,22 @@ from sqlalchemy import (
     Integer,
     Select,
     Table,
+    Text,
     UniqueConstraint,
     Update,
     bindparam,
+    cast,
     func,
     select,
     update,
 )
 
 from ...core.clock import iso
-from ...core.codec import encode
-from ...core.record import Change, JSONObject, Origin
+from ...core.codec import decode, encode
+from ...core.record import Change, JSONObject, Key, Origin
 from .appends import MAX_TEXT, RaceLost, portions
 from .connection import SqlUnit
+from .firsts import Firsts
 from .moves import drawn_columns
 from .putting import ORIGIN_FIELDS
 from .statements import Statements, compiled
@@ -77,6 +80,7 @@ class Copying:
         self._statements = statements
         self._draw = compiled(self._drawn(), statements.dialect)
         self._follow = compiled(self._followed(), statements.dialect)
+        self._firsts = Firsts(statements)
         self._create = self._copy(statements.tables.state, _STATE)
         self._log = self._copy(statements.tables.history, _LOG)
         self._raced = _raced(statements.tables.state, statements.tables.history)
@@ -94,23 +98,24 @@ class Copying:
         :raises StorageError: when the database fails.
         """
         lines = Lines()
-        later = sum(change.version > 1 for change in changes)
         with unit.savepoint():
             drawn = unit.run(self._draw, {"k_number": len(changes)})
             revisions, xid = [row[0] for row in drawn], drawn[0][1]
+            firsts = self._firsts.among(unit, changes)
+            _check_floors(changes, firsts, drawn[0][2])
             numbered = (
                 (change, revision, lines.body(change)) for change, revision in zip(changes, revisions, strict=True)
             )
             # Of large documents a chunk could be gigabytes.
             for portion in portions(numbered, _length, MAX_TEXT):
-                self._send_both(unit, portion, xid, lines)
-            if later:
-                self._run_after(unit, revisions, xid, later)
+                self._send_both(unit, portion, firsts, xid, lines)
+            if len(firsts) < len(changes):
+                self._run_after(unit, revisions, xid, len(changes) - len(firsts))
         return revisions
 
-    def _send_both(self, unit: SqlUnit, portion: Sequence[_Numbered], xid: int, lines: Lines) -> None:
+    def _send_both(self, unit: SqlUnit, portion: Sequence[_Numbered], firsts: set[Key], xid: int, lines: Lines) -> None:
         """Send the new states among some changes, and the log of all."""
-        created = [each for each in portion if each[0].version == 1]
+        created = [each for each in portion if each[0].key in firsts]
         if created:
             self._send(unit, self._create, (f"{revision}\t{body}" for _change, revision, body in created))
         logged = (f"{revision}\t{xid}\t{lines.head(change)}\t{body}" for change, revision, body in portion)
@@ -143,10 +148,13 @@ class Copying:
         # The dialect doubles percent signs in names, for statements with parameters.
         return f"COPY {quote.format_table(table)} ({names}) FROM STDIN".replace("%%", "%")
 
-    def _drawn(self) -> Select[tuple[int, int]]:
-        columns = drawn_columns(self._statements)
+    def _drawn(self) -> Select[tuple[int, int, str | None]]:
+        """Draw revisions, and look at the floors on the way."""
+        columns, noted = drawn_columns(self._statements), self._statements.tables.bucket.c
         each = func.generate_series(1, bindparam("k_number", type_=Integer())).table_valued("n")
-        return select(columns["revision"], columns["xid"]).select_from(each)
+        floors = cast(func.json_object_agg(noted.bucket, noted.version_floor), Text)
+        raised = select(floors).where(noted.version_floor > 0).scalar_subquery()
+        return select(columns["revision"], columns["xid"], raised).select_from(each)
 
     def _followed(self) -> Update:
         state, log = self._statements.tables.state.c, self._statements.tables.history.c
@@ -201,6 +209,13 @@ class Lines:
         if found is None and moment is not None:
             found = self._times[moment] = iso(moment)
         return found or _NULL
+
+
+def _check_floors(changes: Sequence[Change], firsts: set[Key], floors: str | None) -> None:
+    """Refuse first rows that are not just above the floor of their bucket: COPY cannot."""
+    raised = {} if floors is None else decode(floors)
+    if any(change.key in firsts and change.version - 1 != raised.get(change.key.bucket, 0) for change in changes):
+        raise RaceLost
 
 
 def _json(value: JSONObject) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any, ClassVar
@@ -68,6 +69,21 @@ class Dialect(ABC):
         :param connection: the driver's connection.
         :param write: whether it is going to write; otherwise single statements run without a transaction.
         :returns: whether the connection was found committing by itself, for :meth:`restore`.
+        """
+
+    @abstractmethod
+    def look(self, connection: Any) -> None:
+        """Open a transaction that sees one moment, on a connection on which :meth:`begin` has let single reads run.
+
+        :param connection: the driver's connection.
+        """
+
+    @abstractmethod
+    def seclude(self, table: str) -> Sequence[str]:
+        """Return what keeps others from writing to a table until the transaction ends, while they may read.
+
+        :param table: its quoted name.
+        :returns: statements, for a transaction in which nothing was done yet.
         """
 
     @abstractmethod

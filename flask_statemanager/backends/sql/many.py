@@ -17,6 +17,7 @@ from .connection import SqlUnit
 from .copying import Copying, CopyRefused
 from .joining import hold, refuse_to_wait_for_itself
 from .moves import Moves, among, listed, looked_up, named
+from .notes import Notes
 from .power import SqlPower
 from .reading import Row
 from .rows import Rows
@@ -31,6 +32,7 @@ class SqlMany(SqlPower, MultiKey):
     """The power MultiKey on the tables."""
 
     _searching: Searching
+    _notes: Notes
 
     @cached_property
     def _moves(self) -> Moves:
@@ -168,6 +170,7 @@ class SqlMany(SqlPower, MultiKey):
             rows = unit.run(self._statements.read, self._statements.key_values(change.key))
             stored = self._statements.record(rows[0]) if rows else None
             actual = None if stored is None else stored.version
-            if (actual or 0) != change.version - 1 and (stored is None or stored.revision not in ours):
+            before = self._notes.floor(unit, change.key.bucket) if stored is None else stored.version
+            if before != change.version - 1 and (stored is None or stored.revision not in ours):
                 return StateConflict(change.key, change.version - 1, actual)
         return StateConflict(changes[0].key, changes[0].version - 1, None)

@@ -16,6 +16,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy.engine import Engine
 
 from ...core.outage import Outage
@@ -24,7 +25,27 @@ from ...core.waking import JOIN, Coalesced, PerProcess
 logger = logging.getLogger("flask_statemanager.sql")
 
 CHANNEL = "statemanager_outbox"
-"""The channel of the tables outside of a named schema."""
+"""The channel for jobs, of the tables outside of a named schema."""
+
+
+class Topic(Struct, frozen=True):
+    """What is told.
+
+    :param channel: the channel of the tables outside of a named schema.
+    :param telling: what the one who tells does, as the beginning of a sentence in the log.
+    :param hearing: what the one who hears does.
+    :param gap: the least seconds between two notifications of one process.
+    """
+
+    channel: str
+    telling: str
+    hearing: str
+    gap: float = 0.0
+
+
+JOBS = Topic(CHANNEL, "Waking the workers by NOTIFY", "Listening for new jobs")
+# Each notification is a commit of its own, and there may be thousands of changes a second.
+CHANGES = Topic("statemanager_feed", "Waking the followers by NOTIFY", "Listening for new changes", gap=0.02)
 
 _LONGEST_NAME = 63
 """Bytes that PostgreSQL keeps of a name (NAMEDATALEN - 1)."""
@@ -44,16 +65,17 @@ def speaks(engine: Engine) -> bool:
     return engine.dialect.name == "postgresql" and engine.driver in ("psycopg", "psycopg2")
 
 
-def channel_for(schema: str | None) -> str:
+def channel_for(schema: str | None, topic: Topic = JOBS) -> str:
     """Return the channel of the tables in a schema; other databases cannot be heard anyway.
 
     :param schema: the schema that the metadata names, or None.
+    :param topic: what is told.
     :returns: a name of at most 63 bytes.
     """
-    name = CHANNEL if schema is None else f"{CHANNEL}_{schema}"
+    name = topic.channel if schema is None else f"{topic.channel}_{schema}"
     if len(name.encode()) <= _LONGEST_NAME:
         return name
-    return f"{CHANNEL}_{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+    return f"{topic.channel}_{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
 class _Line:
@@ -94,19 +116,20 @@ class _Line:
 
 
 class Notifier:
-    """Tells the workers of other processes that there may be jobs, in a background thread and coalesced.
+    """Tells other processes that there may be jobs, or changes, in a background thread and coalesced.
 
     :param engine: an engine of PostgreSQL.
     :param schema: the schema of the tables.
+    :param topic: what is told.
     """
 
-    def __init__(self, engine: Engine, schema: str | None = None) -> None:
+    def __init__(self, engine: Engine, schema: str | None = None, topic: Topic = JOBS) -> None:
         self._lines = PerProcess(lambda: _Line(engine))
-        self._channel = channel_for(schema)
-        self._background = Coalesced(self._send, title="Waking the workers by NOTIFY", logger=logger)
+        self._channel = channel_for(schema, topic)
+        self._background = Coalesced(self._send, title=topic.telling, logger=logger, gap=topic.gap)
 
     def wake(self) -> None:
-        """Have the workers woken soon: to be called after commits, in any thread. Never waits and never raises."""
+        """Have those who listen woken soon: to be called after commits, in any thread. Never waits and never raises."""
         self._background.wake()
 
     def close(self) -> None:
@@ -129,13 +152,16 @@ class Listener:
     :param engine: an engine of PostgreSQL.
     :param wake: called at each notification, and whenever one may have been missed; must not raise.
     :param schema: the schema of the tables.
+    :param topic: what is told.
     """
 
-    def __init__(self, engine: Engine, wake: Callable[[], None], schema: str | None = None) -> None:
+    def __init__(
+        self, engine: Engine, wake: Callable[[], None], schema: str | None = None, topic: Topic = JOBS
+    ) -> None:
         self._line = _Line(engine)
         self._wake = wake
-        self._channel = channel_for(schema)
-        self._outage = Outage(logger, "Listening for new jobs")
+        self._channel = channel_for(schema, topic)
+        self._outage = Outage(logger, topic.hearing)
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 

@@ -23,6 +23,10 @@ _LOST_RACES = ("40001", "40P01")
 """PostgreSQL's SQLSTATEs of a serialization failure and of a deadlock."""
 
 
+SECLUDE_PATIENCE = 30
+"""Seconds that a restore waits for transactions that have written."""
+
+
 class PostgresDialect(Dialect):
     """PostgreSQL through psycopg, psycopg2 or another driver with an ``autocommit`` attribute."""
 
@@ -68,6 +72,28 @@ class PostgresDialect(Dialect):
             connection.commit()
         connection.autocommit = not write
         return found
+
+    def look(self, connection: Any) -> None:
+        """Begin a transaction that reads from one snapshot.
+
+        :param connection: the driver's connection.
+        """
+        connection.autocommit = False
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
+    def seclude(self, table: str) -> tuple[str, ...]:
+        """Lock the table in a mode in which others can only read, without waiting for ever.
+
+        A session of the same thread may hold it, which PostgreSQL cannot know to be a deadlock.
+
+        :param table: its quoted name.
+        """
+        return (
+            f"SET LOCAL lock_timeout = '{SECLUDE_PATIENCE}s'",
+            f"LOCK TABLE {table} IN EXCLUSIVE MODE",
+            "SET LOCAL lock_timeout TO DEFAULT",
+        )
 
     def end(self, connection: Any, *, commit: bool) -> None:
         """Commit or roll back.

@@ -12,6 +12,7 @@ from sqlalchemy import and_, bindparam, select, true, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.sql import ClauseElement, ColumnElement
 
+from .floors import is_first
 from .tables import Tables
 
 RECORD_FIELDS = (
@@ -63,10 +64,14 @@ class Putting:
         self._drawn = select(xid.label("xid"), revision.label("revision")).cte("drawn")
 
     def first(self) -> ClauseElement:
-        """Return the statement for the first version of a state, which writes nothing where there is one."""
+        """Return the statement for the first row of a state, which writes nothing where there is one.
+
+        Nor does it where the version is another than the one above the floor of the bucket.
+        """
         values = self._values()
+        above = is_first(self._tables, values["bucket"], values["version"])
         inserted = postgresql.insert(self._tables.state).from_select(
-            list(values), select(*values.values()), include_defaults=False
+            list(values), select(*values.values()).where(above), include_defaults=False
         )
         return self._logged(inserted.on_conflict_do_nothing(index_elements=["bucket", "name"]))
 

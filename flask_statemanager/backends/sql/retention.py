@@ -14,6 +14,7 @@ from ...core.powers import KeepsHistory
 from ...errors import ConfigurationError
 from .connection import SqlUnit
 from .joining import JoinedUnit
+from .notes import Notes
 from .power import SqlPower
 from .statements import Compiled, compiled
 from .tables import Tables
@@ -26,23 +27,36 @@ _ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(7305808869229753973)"
 class SqlRetention(SqlPower, KeepsHistory):
     """Forgets changes in a relational database."""
 
-    def forget_changes(self, unit: SqlUnit, before: datetime, limit: int, after: int = 0) -> list[int]:
+    _notes: Notes
+
+    def forget_changes(
+        self, unit: SqlUnit, before: datetime, limit: int, after: int = 0, *, bucket: str | None = None
+    ) -> list[int]:
         """Remove changes from before a moment, the oldest first, so that no record's history gets a gap.
+
+        Of a record whose tombstone was removed all of them go. In the same transaction it is noted with each bucket how
+        far its log has lost anything.
 
         :param unit: an open writing unit of its own, not a joined one.
         :param before: the moment.
         :param limit: the most changes.
         :param after: only changes behind this revision; a record that has an earlier one left keeps all of its own.
+        :param bucket: only changes of this collection; None for all.
         :returns: the revisions of those that were removed, in order.
         :raises ConfigurationError: when the unit is joined.
         :raises StorageError: when the database fails.
         """
         if isinstance(unit, JoinedUnit):
             raise ConfigurationError("History is removed in a transaction of its own: leave session= out.")
-        statement = compiled(_forgetting(self.tables), self.engine.dialect)
+        statement = compiled(_forgetting(self.tables, bucket), self.engine.dialect)
         values = {"k_moment": self._dialect.bound_time(before), "k_after": after, "k_limit": limit}
-        with unit.savepoint(), self._opened(unit):
-            rows = unit.run(statement, values, planned=False)
+        with unit.savepoint():
+            with self._opened(unit):
+                rows = unit.run(statement, values, planned=False)
+            highest = {of: revision for revision, of in sorted(map(tuple, rows))}
+            # In a fixed order, as two may do so at once.
+            for of in sorted(highest):
+                self._notes.raise_to(unit, of, compacted=highest[of])
         return sorted(row[0] for row in rows)
 
     @contextmanager
@@ -67,7 +81,7 @@ def _plain(sql: str) -> Compiled:
     return Compiled(sql, None, {})
 
 
-def _forgetting(tables: Tables) -> ClauseElement:
+def _forgetting(tables: Tables, bucket: str | None) -> ClauseElement:
     history = tables.history.alias("h")
     state, outbox, first = tables.state, tables.outbox, tables.history.alias("f")
     newest = select(state.c.version).where(_same(state, history)).scalar_subquery()
@@ -81,14 +95,17 @@ def _forgetting(tables: Tables) -> ClauseElement:
         .where(
             history.c.revision > bindparam("k_after"),
             history.c.created_at < bindparam("k_moment"),
-            history.c.version < newest,
+            history.c.version < func.coalesce(newest, history.c.version + 1),
             history.c.version < func.coalesce(first_needed, history.c.version + 1),
             oldest > bindparam("k_after"),
         )
         .order_by(history.c.revision)
         .limit(bindparam("k_limit"))
     )
-    return delete(tables.history).where(tables.history.c.revision.in_(chosen)).returning(tables.history.c.revision)
+    if bucket is not None:
+        chosen = chosen.where(history.c.bucket == bucket)
+    gone = delete(tables.history).where(tables.history.c.revision.in_(chosen))
+    return gone.returning(tables.history.c.revision, tables.history.c.bucket)
 
 
 def _same(one: FromClause, other: FromClause) -> ColumnElement[bool]:

@@ -11,9 +11,10 @@ from typing import Any
 from sqlalchemy import Select, String, bindparam, column, func, insert, select, table
 
 from ...core.codec import encode
-from ...core.record import Change, Origin
+from ...core.record import Change, Key, Origin
 from .appends import MAX_TEXT, RaceLost, portions
 from .connection import SqlUnit
+from .firsts import Firsts
 from .putting import ORIGIN_FIELDS, RECORD_FIELDS
 from .statements import Compiled, Statements, compiled
 
@@ -37,6 +38,7 @@ class Rows:
     def __init__(self, statements: Statements) -> None:
         self._statements = statements
         self._free = compiled(self._first_free(), statements.dialect)
+        self._firsts = Firsts(statements)
         history = statements.tables.history
         logged = [*(_RENAMED.get(name, name) for name in RECORD_FIELDS), *_BESIDE]
         self._log = compiled(insert(history).values({name: bindparam(name) for name in logged}), statements.dialect)
@@ -58,22 +60,23 @@ class Rows:
         first = unit.run(self._free, {})[0][0]
         revisions = list(range(first, first + len(changes)))
         writer = RowWriter(self._statements.habits.bound_time)
+        firsts = self._firsts.among(unit, changes)
         rows = ((change, writer.row(change, revision)) for change, revision in zip(changes, revisions, strict=True))
         # Of large documents a chunk could be gigabytes.
         for portion in portions(rows, _length, MAX_TEXT):
-            if not all(self._follow(unit, portion)):
+            if not all(self._follow(unit, portion, firsts)):
                 raise RaceLost(revisions)
             self._run(unit, self._log, [self._logged((*row, *writer.beside(change))) for change, row in portion])
         return revisions
 
-    def _follow(self, unit: SqlUnit, rows: Sequence[tuple[Change, Values]]) -> Iterable[bool]:
+    def _follow(self, unit: SqlUnit, rows: Sequence[tuple[Change, Values]], firsts: set[Key]) -> Iterable[bool]:
         """Write the states, and tell of each statement whether every row has met the version that it was meant for."""
-        created = [self._created(row) for change, row in rows if change.version == 1]
+        created = [self._created(row) for change, row in rows if change.key in firsts]
         if created:
             yield self._run(unit, self._statements.insert_state, created)
         changed: dict[str, tuple[Compiled, list[Values]]] = {}
         for change, row in rows:
-            if change.version > 1:
+            if change.key not in firsts:
                 statement = self._statements.update_for(change)
                 pick = self._changed.get(statement.sql)
                 if pick is None:

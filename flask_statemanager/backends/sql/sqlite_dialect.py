@@ -83,6 +83,24 @@ class SqliteDialect(Dialect):
             connection.execute("BEGIN IMMEDIATE")
         return False
 
+    def look(self, connection: sqlite3.Connection) -> None:
+        """Begin, so that all that follows is read from what is there at the first read.
+
+        With write-ahead logging nobody waits for that; with a rollback journal no writer can commit meanwhile.
+
+        :param connection: the driver's connection.
+        """
+        if connection.in_transaction:  # a listener of the application's has begun one on check-out
+            connection.execute("ROLLBACK")
+        connection.execute("BEGIN")
+
+    def seclude(self, table: str) -> tuple[str, ...]:
+        """Return nothing: whoever writes has locked the file.
+
+        :param table: without effect here.
+        """
+        return ()
+
     def end(self, connection: sqlite3.Connection, *, commit: bool) -> None:
         """Commit or roll back by statement, which works whatever the driver's isolation mode is.
 

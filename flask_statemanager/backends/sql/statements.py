@@ -33,6 +33,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from ...core.codec import encode
 from ...core.record import Change, Key, Record
 from .dialect import Dialect as Habits
+from .floors import floor_of, is_first
 from .putting import BELIEVED, RECORD_FIELDS, Putting
 from .reading import RowReader
 from .tables import Tables
@@ -185,7 +186,9 @@ class Statements(RowReader):
 
     def _insert_state(self) -> ClauseElement:
         values = {name: self.bound(self.tables.state.c[name]) for name in RECORD_FIELDS}
-        insert = self.habits.insert(self.tables.state).values(values)
+        above = is_first(self.tables, values["bucket"], values["version"])
+        row = select(*values.values()).where(above)
+        insert = self.habits.insert(self.tables.state).from_select(list(values), row, include_defaults=False)
         created: ClauseElement = insert.on_conflict_do_nothing(index_elements=["bucket", "name"])
         return created
 
@@ -198,7 +201,8 @@ class Statements(RowReader):
         # Only if the version before is the stored one: a log entry must never stand without its state.
         state = self.tables.state.c
         here = and_(state.bucket == bindparam("k_bucket"), state.name == bindparam("k_name"))
-        stored = func.coalesce(select(state.version).where(here).scalar_subquery(), 0)
+        floor = floor_of(self.tables, bindparam("k_bucket"))
+        stored = func.coalesce(select(state.version).where(here).scalar_subquery(), floor)
         row = select(*values.values()).where(stored == bindparam("k_version"))
         appended = self.habits.insert(table).from_select(list(values), row, include_defaults=False)
         unique = ["bucket", "name", "version"]

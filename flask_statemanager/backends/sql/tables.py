@@ -33,7 +33,7 @@ VERSION_TABLE = "statemanager_alembic_version"
 PREFIX = "statemanager_"
 """What the name of every table begins with."""
 
-KEPT = tuple(f"{PREFIX}{name}" for name in ("state", "history", "outbox", "idempotency", "worker"))
+KEPT = tuple(f"{PREFIX}{name}" for name in ("state", "history", "outbox", "idempotency", "worker", "bucket"))
 """The names of the tables that our migrations make."""
 
 
@@ -45,12 +45,13 @@ class Tables(Struct, frozen=True):
     outbox: Table
     idempotency: Table
     worker: Table
+    bucket: Table
     version: Table
 
     @property
     def kept(self) -> tuple[Table, ...]:
         """The tables that our migrations make; the version table is alembic's."""
-        return self.state, self.history, self.outbox, self.idempotency, self.worker
+        return self.state, self.history, self.outbox, self.idempotency, self.worker, self.bucket
 
     @property
     def all(self) -> tuple[Table, ...]:
@@ -104,8 +105,15 @@ def declare(metadata: MetaData) -> Tables:
         Column("version_num", String(32), nullable=False),
         PrimaryKeyConstraint("version_num", name=f"{VERSION_TABLE}_pkc"),
     )
-    made = _state(metadata), _history(metadata), _outbox(metadata), _idempotency(metadata), _worker(metadata)
-    return Tables(*made, version)
+    return Tables(
+        _state(metadata),
+        _history(metadata),
+        _outbox(metadata),
+        _idempotency(metadata),
+        _worker(metadata),
+        _bucket(metadata),
+        version,
+    )
 
 
 def _some(name: str, which: str, *columns: str) -> Index:
@@ -142,6 +150,7 @@ def _state(metadata: MetaData) -> Table:
         _some("status", "deleted_at IS NULL", "bucket", "type", "status", "created_at", "name"),
         _some("owner", "owner IS NOT NULL", "bucket", "owner", "created_at", "name"),
         _some("expires", "expires_at IS NOT NULL", "bucket", "expires_at"),
+        _some("deleted", "deleted_at IS NOT NULL", "bucket", "deleted_at"),
     )
 
 
@@ -235,4 +244,16 @@ def _worker(metadata: MetaData) -> Table:
         Column("started_at", moment(), nullable=False),
         Column("seen_at", moment(), nullable=False),
         PrimaryKeyConstraint("name", name=f"{PREFIX}worker_pkey"),
+    )
+
+
+def _bucket(metadata: MetaData) -> Table:
+    return Table(
+        f"{PREFIX}bucket",
+        metadata,
+        Column("bucket", word(64), nullable=False),
+        # The highest version of a removed tombstone, and the highest revision of a removed change.
+        Column("version_floor", BigInteger, nullable=False),
+        Column("compacted", BigInteger, nullable=False),
+        PrimaryKeyConstraint("bucket", name=f"{PREFIX}bucket_pkey"),
     )

@@ -34,6 +34,10 @@ for _module in (
     "leasing",
     "enqueueing",
     "idempotent",
+    "listing",
+    "purging",
+    "watching",
+    "snapshotting",
 ):
     pytest.register_assert_rewrite(f"{__name__}.{_module}")
 
@@ -43,9 +47,13 @@ from .expiring import ExpiryContract  # noqa: E402
 from .history import HistoryContract  # noqa: E402
 from .idempotent import IdempotencyContract  # noqa: E402
 from .joining import JoinContract  # noqa: E402
+from .listing import ListContract  # noqa: E402
 from .many import MultiKeyContract  # noqa: E402
+from .purging import PurgeContract  # noqa: E402
 from .searching import CountContract, SearchContract  # noqa: E402
+from .snapshotting import SnapshotContract  # noqa: E402
 from .store import Store  # noqa: E402
+from .watching import WatchContract  # noqa: E402
 
 __all__ = [
     "BackendContract",
@@ -55,7 +63,11 @@ __all__ = [
     "HistoryContract",
     "IdempotencyContract",
     "JoinContract",
+    "ListContract",
     "MultiKeyContract",
+    "PurgeContract",
     "SearchContract",
+    "SnapshotContract",
     "Store",
+    "WatchContract",
 ]

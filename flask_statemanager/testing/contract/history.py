@@ -186,6 +186,16 @@ class HistoryContract:
         store.apply(change_of(record, replace(record, status="next"), "update"))
         assert len(log.forget(_minute(1))) == 1
 
+    def test_forgetting_can_be_about_one_bucket(self, store: Store, log: Log, life: list[str]) -> None:
+        """What others have logged stays."""
+        record = store.create("a", bucket="other")
+        store.apply(change_of(record, replace(record, status="next"), "update"))
+        assert log.forget(_minute(99), bucket="nowhere") == []
+        assert len(log.forget(_minute(99), bucket="other")) == 1
+        assert log.listed() == life
+        assert len(log.forget(_minute(99), bucket=BUCKET)) == 4
+        assert log.listed() == ["b2", "a4"]
+
     def test_forgetting_goes_on_in_batches_the_oldest_first(self, log: Log, life: list[str]) -> None:
         """Each of at most so many, behind the last revision of the one before."""
         first = log.forget(_minute(99), limit=1)
@@ -290,16 +300,17 @@ class Log:
         """
         return [_short(change) for change in self.changes(**asked)]
 
-    def forget(self, before: datetime, limit: int = 100, after: int = 0) -> list[int]:
+    def forget(self, before: datetime, limit: int = 100, after: int = 0, *, bucket: str | None = None) -> list[int]:
         """Remove changes.
 
         :param before: from before this moment.
         :param limit: at most so many.
         :param after: only behind this revision.
+        :param bucket: only of this bucket.
         :returns: their revisions.
         """
         with self.backend.writing() as unit:
-            return self.history.forget_changes(unit, before, limit, after)
+            return self.history.forget_changes(unit, before, limit, after, bucket=bucket)
 
     def forget_in_vain(self, unit: Any, before: datetime) -> None:
         """Remove changes, and fail after it.

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
 from ...core.ports import Backend
 from ...core.record import Change, JSONObject, Key, Origin, Record
+from ...core.retry import pause
+from ...errors import StateConflict, StorageTimeout
 from ..clock import START
+
+Result = TypeVar("Result")
+
+PATIENCE = 30.0
+"""Seconds that a test waits for what has to come."""
 
 BUCKET = "contract"
 """The bucket of the contract's records."""
@@ -63,6 +71,27 @@ def fail() -> None:
     :raises ZeroDivisionError: always.
     """
     raise ZeroDivisionError
+
+
+def patiently(act: Callable[[], Result], *, seconds: float = PATIENCE) -> Result:
+    """Do something again that loses a race, or is not let in in time: in both cases it has written nothing.
+
+    :param act: does everything anew at each call, its reading too.
+    :param seconds: for how long.
+    :returns: what it returned.
+    :raises StateConflict: when it loses to the end.
+    :raises StorageTimeout: when it is not let in to the end.
+    """
+    deadline = time.monotonic() + seconds
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            return act()
+        except (StateConflict, StorageTimeout):
+            if time.monotonic() > deadline:
+                raise
+        pause(attempt)
 
 
 class Store:

@@ -4,41 +4,41 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
-from ..core.bucket import Bucket
-from ..core.powers import Expires
-from ..core.query import Query
-from ..core.record import Origin
 from ..errors import StorageError
-from .definitions import Definitions
+from .bucket import Bucket
+from .powers import Expires
+from .query import Lapse, Query
+from .record import Origin
 
 logger = logging.getLogger("flask_statemanager.effects")
 
 BATCH = 100
-"""How many states one sweep expires, so that other work gets its turn."""
+"""How many records one sweep expires, so that other work gets its turn."""
 
 PATIENCE = 300.0
-"""Seconds before a state is tried again whose expiry something refuses."""
+"""Seconds before a record is tried again whose expiry something refuses."""
 
 _ORIGIN = Origin("system", "expiry")
 
 
 class ExpirySweep:
-    """Makes the ``expire`` transition of states past their ``expires_at``, one change for each, whoever sweeps.
+    """Expires records past their ``expires_at``, one change for each, whoever sweeps.
 
-    :param bucket: the states.
-    :param definitions: the declared types.
+    :param bucket: the records.
+    :param lapses: returns the rules by which they expire.
     :param expires: the backend, as one that finds what is due.
     """
 
-    def __init__(self, bucket: Bucket, definitions: Definitions, expires: Expires) -> None:
+    def __init__(self, bucket: Bucket, lapses: Callable[[], tuple[Lapse, ...]], expires: Expires) -> None:
         self._bucket = bucket
-        self._definitions = definitions
+        self._lapses = lapses
         self._expires = expires
         self._refused: dict[str, float] = {}
 
     def run(self) -> bool:
-        """Sweep: one batch of states.
+        """Sweep: one batch of records.
 
         :returns: whether there is more to sweep at once.
         :raises StorageError: when the storage fails; what was written before stays.
@@ -55,7 +55,7 @@ class ExpirySweep:
         query = Query(
             self._bucket.name,
             self._bucket.clock.now(),
-            lapses=self._definitions.lapses,
+            lapses=self._lapses(),
             limit=BATCH + len(self._refused),
         )
         with self._bucket.backend.reading() as unit:
@@ -68,6 +68,6 @@ class ExpirySweep:
         except StorageError:
             raise
         except (Exception, SystemExit):  # a hook that ends the program would end every worker that sweeps
-            logger.exception("The expiry of the state %s was refused; it is tried again later.", name)
+            logger.exception("The expiry of %s was refused; it is tried again later.", name)
             self._refused[name] = time.monotonic() + PATIENCE
             return False

@@ -1,0 +1,74 @@
+"""Which connections a backend lends: the pool's, or for in-memory SQLite the one that there is."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ...core.ports import settle
+from ...errors import StorageError
+from .connection import Pool, SqlUnit, in_memory
+from .dialect import Dialect
+
+
+class SharedConnection(Pool):
+    """In-memory SQLite: one connection, which the application's sessions use too.
+
+    It is checked out once and never given back, because the pool rolls a returned connection back, and that would undo
+    what the application has open on it.
+    """
+
+    def __init__(self, dialect: Dialect, table: str) -> None:
+        super().__init__(dialect, table)
+        self._lock = threading.RLock()
+        self._fairy: Any = None
+
+    def close(self) -> None:
+        """Give the connection back, which rolls back what the application has open on it."""
+        with self._lock:
+            fairy, self._fairy = self._fairy, None
+            if fairy is not None:
+                fairy.close()
+
+    @contextmanager
+    def unit(self, *, write: bool) -> Iterator[SqlUnit]:
+        """Lend the shared connection.
+
+        :param write: whether it is going to write.
+        :raises StorageError: when the application has a transaction open on it and we would write.
+        """
+        with self._lock:
+            if self._fairy is not None and self._fairy.driver_connection is None:  # the engine was disposed of
+                self.close()
+            if self._fairy is None:
+                self._fairy = self.checked_out()
+            unit = SqlUnit(self._fairy.driver_connection, self.dialect, self.table)
+            if not write:
+                yield unit
+                return
+            if unit.connection.in_transaction:
+                raise StorageError(
+                    "The application has an open write on its in-memory SQLite connection, which is shared: "
+                    "commit it first, or join it with session=."
+                )
+            with unit.translated():
+                self.dialect.begin(unit.connection, write=True)
+            try:
+                yield unit
+                with unit.translated():
+                    self.dialect.end(unit.connection, commit=True)
+            except BaseException:
+                self.dialect.end(unit.connection, commit=False)
+                raise
+        settle(unit.acts)
+
+
+def pool_for(dialect: Dialect, table: str) -> Pool:
+    """Return the way to connections that fits an engine.
+
+    :param dialect: the database's habits.
+    :param table: a table of ours, for error messages.
+    """
+    return SharedConnection(dialect, table) if in_memory(dialect) else Pool(dialect, table)

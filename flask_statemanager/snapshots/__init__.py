@@ -1,0 +1,1 @@
+"""Snapshots: whole buckets in a file, and back."""
