@@ -131,3 +131,11 @@ class Change(Struct, frozen=True):
     def idempotency_key(self) -> str | None:
         """The caller's key for a repeatable request."""
         return self.origin.idempotency_key
+
+
+def living(record: Record | None) -> Record | None:
+    """Return a record unless it is a tombstone.
+
+    :param record: what is stored, or None.
+    """
+    return None if record is None or record.deleted_at is not None else record

@@ -11,7 +11,7 @@ from ..errors import StateConflict
 from .bucket import Bucket
 from .ports import following_on
 from .powers import MultiKey
-from .record import Change, Key, Origin, Record
+from .record import Change, Key, Origin, Record, living
 from .scope import entered
 from .step import Decide
 
@@ -106,10 +106,10 @@ class Together:
         expired = {change.key: change.after for change in self._applied(unit, expiries)}
         following = [following_on(each, expired[each.key]) if each.key in expired else each for each in changes]
         after |= {change.key.name: change.after for change in self._applied(unit, following)}
-        return {name: _living(record) for name, record in after.items()}
+        return {name: living(record) for name, record in after.items()}
 
     def _present(self, record: Record | None, now: datetime) -> Record | None:
-        return None if record is None else _living(self._bucket.present(record, now))
+        return None if record is None else living(self._bucket.present(record, now))
 
     def _read(self, unit: Any, names: Sequence[str]) -> dict[str, Record | None]:
         bucket = self._bucket
@@ -132,7 +132,3 @@ class Together:
             unit.after_commit(partial(bucket.publisher.line_up, change))
         bucket.jobs.plan(unit, done)
         return done
-
-
-def _living(record: Record | None) -> Record | None:
-    return None if record is None or record.deleted_at is not None else record

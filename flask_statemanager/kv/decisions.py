@@ -9,11 +9,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..core.codec import clean, copied, same, settled
-from ..core.record import JSON, Expectation, JSONObject, Key, Record
+from ..core.record import JSON, Expectation, JSONObject, Key, Record, living
 from ..core.step import Step
 from ..errors import StateConflict, StateExists, StateManagerError, StateNotFound, StateValidationError, shown
 from .lifetime import expiry
-from .value import GONE, KEEP, STATUS, TYPE, VALUE, Keep, living
+from .value import GONE, KEEP, STATUS, TYPE, VALUE, Keep
 
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 

@@ -72,11 +72,3 @@ class KeyValue(Struct, frozen=True):
             record.updated_at,
             record.expires_at,
         )
-
-
-def living(record: Record | None) -> Record | None:
-    """Return a record unless it is a tombstone.
-
-    :param record: what is stored, or None.
-    """
-    return None if record is None or record.deleted_at is not None else record

@@ -9,14 +9,14 @@ from typing import Any
 from msgspec.structs import replace
 
 from ..core.codec import clean
-from ..core.record import JSON, Expectation, Origin
+from ..core.record import JSON, Expectation, Origin, living
 from ..core.step import Decide
 from ..errors import StateValidationError, shown
 from .decisions import Clear, Increment, Set, Swap, Unchanged, Update
 from .lifetime import Ttl, check_ttl
 from .parts import KvParts, check_expect, check_key
 from .setting import Metadata, setting
-from .value import KEEP, VALUE, KeyValue, living
+from .value import KEEP, VALUE, KeyValue
 
 
 class KvWrites(ABC):
