@@ -400,8 +400,10 @@ def test_writers_wait_for_a_restore_and_then_go_on(kept):
         try:
             while not stop.is_set():
                 step += 1
-                # Both in one transaction: one that is in the snapshot, and one that is not.
-                kept.together(dict.fromkeys((f"n{step % 50:02}", f"extra{seed}"), lambda _, value=step: value))
+                # Both in one transaction: one that is in the snapshot, and one that is not. Each has keys of its own:
+                # the other must not write over the half that is compared.
+                own = f"n{step * 2 % 50 + seed:02}"
+                kept.together(dict.fromkeys((own, f"extra{seed}"), lambda _, value=step: value))
         except Exception as error:  # noqa: BLE001 - told by the main thread
             failed.append(error)
 
