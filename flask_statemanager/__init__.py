@@ -30,9 +30,9 @@ from .errors import (
 from .extension import StateManager
 from .lifecycle.bulk_run import BulkResult, Refusal
 from .lifecycle.deadlines import Deadline
+from .lifecycle.explaining import Explanation
 from .lifecycle.machine import Guard, Machine, Transition
 from .lifecycle.query import Page, StateQuery
-from .lifecycle.reads import Explanation
 from .lifecycle.scheduling import Timer
 from .lifecycle.state import HistoryEntry, State
 from .lifecycle.types import StateTransition, StateType

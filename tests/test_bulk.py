@@ -36,6 +36,7 @@ from flask_statemanager.core.many import Move
 from flask_statemanager.core.record import Origin
 from flask_statemanager.errors import StorageUnavailable
 from flask_statemanager.lifecycle.rules import plain_ways
+from flask_statemanager.testing.clock import START
 from tests.worlds import World, build, cached_by, entered
 
 FUNDED = Guard.where({"data.balance__gte": 10, "metadata.open": True}, name="funded")
@@ -585,6 +586,7 @@ def test_a_search_is_the_same_however_it_is_put(world: World) -> None:
         {"status": ["created", "active"], "type_": None},
         {"status": ["created", "active"], "filters": {**plans, "data.n": 2}},
         {"status": ["created", "active"], "filters": {**plans, "data.n__gte": 1}},
+        {"status": ["created", "active"], "filters": {**plans, "created_at__gte": START}},
     ):
         with pytest.raises(IdempotencyKeyReused):
             call(**{"filters": plans, **other})

@@ -10,6 +10,7 @@ import pytest
 
 from flask_statemanager import State, StateTransition, StateValidationError
 from flask_statemanager.lifecycle import query as query_module
+from flask_statemanager.testing.clock import START
 from tests.worlds import World
 
 
@@ -99,6 +100,9 @@ def test_changes_are_listed_by_state_transition_and_age(world: World) -> None:
     page = world.states.get_state_history("a", limit=2)
     assert [e.version for e in page] == [1, 2]
     assert [e.version for e in world.states.get_state_history("a", 10, page[-1].revision)] == [3, 4]
+    newest = world.states.get_state_history("a", 2, newest_first=True)
+    older = world.states.get_state_history("a", 2, newest[-1].revision, newest_first=True)
+    assert [e.version for e in [*newest, *older]] == [4, 3, 2, 1]
     assert [(e.state_id, e.version) for e in world.states.get_recent_changes(limit=3)] == [("b", 4), ("b", 3), ("b", 2)]
     assert [e.version for e in world.states.get_recent_changes("a")] == [4, 3, 2, 1]
     assert [e.version for e in world.states.get_changes_by_transition("a", StateTransition.SUSPEND)] == [2, 4]
@@ -193,6 +197,9 @@ def test_filters_status_and_owner_narrow_together(world: World) -> None:
     assert found(status="suspended") == ["u004", "u005"]
     assert found(status="suspended", filters={"data.even": True}, owner="ann") == ["u004"]
     assert found(owner="nobody") == []
+    updated = {"updated_at__gte": world.clock.now()}
+    assert found(filters=updated, owner="ann") == ["u004", "u005"]
+    assert found(filters=updated | {"data.even": True, "created_at__lt": world.clock.now()}) == ["u004"]
     assert found(status=[]) == []
     assert [s.state_id for s in world.states.search_states(None, {"data.n": 3})] == ["u003"]
 
@@ -201,6 +208,10 @@ def test_filters_status_and_owner_narrow_together(world: World) -> None:
     "arguments",
     [
         {"filters": {"data.n__near": 5}},
+        {"filters": {"created_at": START}},
+        {"filters": {"updated_at__in": [START]}},
+        {"filters": {"updated_at__gt": "2026-01-01T00:00:00Z"}},
+        {"filters": {"updated_at__gt": datetime(2026, 1, 1)}},  # noqa: DTZ001
         {"filters": {"status": "active"}},
         {"filters": {"data": 5}},
         {"filters": {"data..n": 5}},

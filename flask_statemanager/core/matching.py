@@ -6,22 +6,14 @@ and ``exists=False``. None means JSON null, true is not 1, text is ordered by co
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable
 from typing import Any
 
 from .codec import same
 from .query import Filter, Lapse, Query
 from .record import JSON, Record
+from .times import COMPARE
 
 _MISSING: Any = object()
-
-_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
-    "gt": operator.gt,
-    "gte": operator.ge,
-    "lt": operator.lt,
-    "lte": operator.le,
-}
 
 
 def matches(record: Record, query: Query) -> bool:
@@ -35,6 +27,8 @@ def matches(record: Record, query: Query) -> bool:
     if query.owner is not None and record.owner != query.owner:
         return False
     if query.statuses is not None and lapsed_status(record, query) not in query.statuses:
+        return False
+    if not all(bound.holds(record) for bound in query.times):
         return False
     return all(holds(record, condition) for condition in query.filters)
 
@@ -107,7 +101,7 @@ def _compares(found: JSON, name: str, wanted: JSON) -> bool:
         return _contains(found, wanted)
     if name == "startswith":
         return isinstance(found, str) and found.startswith(wanted)
-    return _comparable(found, wanted) and _COMPARE[name](found, wanted)
+    return _comparable(found, wanted) and bool(COMPARE[name](found, wanted))
 
 
 def _contains(found: JSON, wanted: JSON) -> bool:

@@ -16,6 +16,7 @@ from ..errors import LimitExceeded, StateValidationError, shown
 from .clock import from_iso, iso
 from .codec import settled, text_problem
 from .record import JSON, Key, Record
+from .times import TimeBound
 
 OPERATORS = ("eq", "ne", "gt", "gte", "lt", "lte", "in", "contains", "startswith", "exists")
 """The words after ``__`` in a filter; without one, ``eq`` is meant."""
@@ -88,6 +89,7 @@ class Query(Struct, frozen=True):
     :param statuses: only these statuses, lapses taken into account; None for all.
     :param owner: only this owner's.
     :param filters: all of these conditions.
+    :param times: and all of these, on its moments.
     :param order: the order.
     :param after: the position after which to go on: the ordered value and the name of the last record seen.
     :param limit: the most records to return; None for all.
@@ -100,6 +102,7 @@ class Query(Struct, frozen=True):
     statuses: tuple[str, ...] | None = None
     owner: str | None = None
     filters: tuple[Filter, ...] = ()
+    times: tuple[TimeBound, ...] = ()
     order: Order = field(default_factory=Order)
     after: tuple[datetime | str | int, str] | None = None
     limit: int | None = None

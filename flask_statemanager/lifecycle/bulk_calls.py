@@ -105,6 +105,7 @@ def searched(query: Query) -> dict[str, Any]:
         "statuses": None if query.statuses is None else sorted(set(query.statuses)),
         "owner": query.owner,
         "filters": sorted(_condition(each) for each in query.filters),
+        "times": sorted([each.column, each.operator, each.at] for each in query.times),
         "order": [query.order.by, query.order.descending],
     }
 

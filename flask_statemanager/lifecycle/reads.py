@@ -8,7 +8,6 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, Final, Literal
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from ..core.clock import in_utc
@@ -16,43 +15,20 @@ from ..core.entry import Entry
 from ..core.names import check_id, check_text, check_word
 from ..core.query import MAX_FILTERS, ChangeQuery, Query, parse_filters, parse_order
 from ..core.record import Key, Record
+from ..core.times import parse_times
 from ..errors import LimitExceeded, StateNotFound, StateValidationError, shown
-from .decisions import refusing_guard
+from .explaining import Explanation, explained
 from .machine import Machine
 from .parts import BUCKET, Parts
 from .query import StateQuery
 from .state import HistoryEntry, State
-from .types import DELETED, StateTransition, StateType
+from .types import StateTransition, StateType
 from .validation import MAX_TEXT
 
 CACHED: Final = "cached"
 STRONG: Final = "strong"
 Consistency = Literal["cached", "strong"]
 """Whether the read cache may answer, or the database is asked."""
-
-
-class Explanation(Struct, frozen=True):
-    """Whether a transition is possible now, and if not, what refuses it. True in a condition if it is possible.
-
-    :param possible: whether it is.
-    :param transition: the transition in question.
-    :param status: the present status.
-    :param allowed: the transitions that this status allows, guards left aside.
-    :param rule: what refuses: ``status`` or ``guard``; None when possible.
-    :param guard: the guard's name, if one refuses.
-    :param reason: a sentence for the user.
-    """
-
-    possible: bool
-    transition: str
-    status: str
-    allowed: tuple[str, ...]
-    rule: str | None = None
-    guard: str | None = None
-    reason: str = "It is possible."
-
-    def __bool__(self) -> bool:
-        return self.possible
 
 
 class LifecycleReads(ABC):
@@ -145,7 +121,8 @@ class LifecycleReads(ABC):
         :param filters: conditions on dotted paths below ``data`` and ``metadata``, all of which must hold, for example
             ``{"data.status": "active", "data.amount__gte": 10}``. Operators: ``__ne __gt __gte __lt __lte __in
             __contains __startswith __exists``. A condition matches values of its own JSON type; a missing path or
-            another type satisfies only ``__ne`` and ``__exists=False``.
+            another type satisfies only ``__ne`` and ``__exists=False``. ``created_at`` and ``updated_at`` take an aware
+            datetime with ``__gt __gte __lt __lte``.
         :param status: only this status, or one of these.
         :param owner: only this owner's.
         :param order_by: ``created_at`` (default), ``updated_at``, ``state_id``, ``version`` or ``revision``, with ``-``
@@ -156,13 +133,15 @@ class LifecycleReads(ABC):
         """
         parts = self._parts()
         type_name = None if state_type is None else parts.definitions.get(state_type).name
+        times, left = parse_times(filters)
         query = Query(
             bucket=BUCKET,
             now=parts.bucket.clock.now(),
             type=type_name,
             statuses=None if status is None else _statuses(status),
             owner=None if owner is None else check_text(owner, "owner", MAX_TEXT),
-            filters=parse_filters(filters),
+            filters=parse_filters(left),
+            times=times,
             order=parse_order(order_by),
         )
 
@@ -186,20 +165,27 @@ class LifecycleReads(ABC):
         return StateQuery(query, search=search, count=count, fresh=fresh)
 
     def get_state_history(
-        self, state_id: str, limit: int | None = None, after: int | None = None, *, session: Any = None
+        self,
+        state_id: str,
+        limit: int | None = None,
+        after: int | None = None,
+        *,
+        newest_first: bool = False,
+        session: Any = None,
     ) -> list[HistoryEntry]:
         """Return the changes of a state, oldest first; a deleted state keeps its history.
 
         :param state_id: which state; an id that never was has an empty history.
         :param limit: the most entries.
-        :param after: only entries behind this revision.
+        :param after: only entries behind this revision, in the order asked for.
+        :param newest_first: turn the order round.
         :param session: read inside this session's transaction.
         :raises StateValidationError: when the arguments are unusable.
         :raises StorageError: when the storage fails.
         """
-        return self._changes(
-            ChangeQuery(BUCKET, _key(state_id), after=_number(after, "after"), limit=_number(limit)), session
-        )
+        behind, most = _number(after, "after"), _number(limit)
+        query = ChangeQuery(BUCKET, _key(state_id), newest_first=newest_first, after=behind, limit=most)
+        return self._changes(query, session)
 
     def get_recent_changes(
         self, state_id: str | None = None, limit: int = 10, *, session: Any = None
@@ -264,7 +250,18 @@ class LifecycleReads(ABC):
         :raises StorageError: when the storage fails.
         """
         record, machine = self._found(state_id, session)
-        return _explained(record, machine, check_word(transition, "transition"))
+        return explained(record, machine, check_word(transition, "transition"))
+
+    def explain_transitions(self, state_id: str, *, session: Any = None) -> list[Explanation]:
+        """Explain every transition that the present status allows, as :meth:`explain` does, all of one version.
+
+        :param state_id: which state.
+        :param session: read inside this session's transaction.
+        :raises StateNotFound: when there is no such state.
+        :raises StorageError: when the storage fails.
+        """
+        record, machine = self._found(state_id, session)
+        return [explained(record, machine, name) for name in machine.allowed(record.status)]
 
     def allowed_transitions(self, state_id: str, *, session: Any = None) -> list[str]:
         """Return the transitions that are possible now, guards asked.
@@ -274,8 +271,7 @@ class LifecycleReads(ABC):
         :raises StateNotFound: when there is no such state.
         :raises StorageError: when the storage fails.
         """
-        record, machine = self._found(state_id, session)
-        return [name for name in machine.allowed(record.status) if _explained(record, machine, name)]
+        return [each.transition for each in self.explain_transitions(state_id, session=session) if each]
 
     def _found(self, state_id: str, session: Any) -> tuple[Record, Machine]:
         parts = self._parts()
@@ -293,21 +289,6 @@ def _strong(consistency: str) -> bool:
 
 def _state(found: Record | Entry) -> State:
     return State(found.fields()) if isinstance(found, Entry) else State.taking(found)
-
-
-def _explained(record: Record, machine: Machine, name: str) -> Explanation:
-    allowed = machine.allowed(record.status)
-    edge = machine.edge(record.status, name)
-    if edge is None:
-        machine.check_transition(name)
-        reason = f"The status {record.status!r} allows only: {', '.join(allowed) or 'nothing'}."
-        return Explanation(False, name, record.status, allowed, "status", reason=reason)
-    deleted_at = record.updated_at if edge.target == DELETED else None
-    after = replace(record, status=edge.target or record.status, deleted_at=deleted_at)
-    guard = refusing_guard(edge, record, after)
-    if guard is not None:
-        return Explanation(False, name, record.status, allowed, "guard", guard.title, f"{guard.sentence.rstrip('.')}.")
-    return Explanation(True, name, record.status, allowed)
 
 
 def _key(state_id: str) -> Key:

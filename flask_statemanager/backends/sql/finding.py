@@ -123,7 +123,8 @@ class SqlFinding(SqlPower, Searches, Counts):
         """Run a statement that is kept for the next page, as making one takes longer than most searches."""
         filters = repr(query.filters)  # by its text, as equality would take True for 1
         shape = query.bucket, query.type, query.statuses, query.owner, query.order, query.limit, query.lapses
-        key = how, query.after is None, filters, shape
+        bounds = tuple((bound.column, bound.operator) for bound in query.times)
+        key = how, query.after is None, filters, bounds, shape
         statement = self._kept.get(key)
         if statement is None:
             statement = compiled(made(), self.engine.dialect)

@@ -28,6 +28,7 @@ from sqlalchemy.sql import ColumnElement
 from sqlalchemy.types import TypeEngine
 
 from ...core.query import Filter, Lapse, Query
+from ...core.times import COMPARE, TimeBound
 from .field_index import FieldIndex, ValueIndex, quoted
 from .fields import Fields
 from .paths import Paths, PostgresPaths, SqlitePaths, hidden
@@ -90,6 +91,7 @@ class Searching:
         """
         time = self.statements.habits.bound_time
         found: dict[str, Any] = {"k_now": time(query.now)}
+        found |= {_parameter(bound): time(bound.at) for bound in query.times}
         if query.after is not None:
             at, name = query.after
             by = "name" if query.order.by == "state_id" else query.order.by
@@ -218,7 +220,15 @@ class Searching:
         if query.statuses is not None:
             status = seen(state.status)
             conditions.append(or_(false(), *(self._counts_as(word, query, status) for word in query.statuses)))
+        conditions += map(self._bounded, query.times)
         return conditions + [self._holds(asked, query, way) for asked in query.filters]
+
+    def _bounded(self, bound: TimeBound) -> Condition:
+        column = self.state[bound.column]
+        found: Condition = COMPARE[bound.operator](
+            column, bindparam(_parameter(bound), None, type_=self._type_of(column))
+        )
+        return found
 
     def _among(self, query: Query, column: str) -> Condition:
         return self.state[column].in_(self.columns(query)[column])
@@ -246,6 +256,10 @@ class Searching:
     def _type_of(self, column: Column[Any]) -> TypeEngine[Any]:
         """Return the type of a parameter that is compared with a column; SQLite's moments are text to the driver."""
         return column.type if self.statements.postgres or not isinstance(column.type, DateTime) else Text()
+
+
+def _parameter(bound: TimeBound) -> str:
+    return f"k_{bound.column}_{bound.operator}"
 
 
 def _shown(column: Condition) -> Condition:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import timedelta, timezone
 from typing import Any, ClassVar
 
 import pytest
@@ -13,6 +13,7 @@ from ...core.ports import Backend
 from ...core.powers import Counts, Searches, require
 from ...core.query import ORDERS, Lapse, Order, Query, parse_filters
 from ...core.record import JSON, Record
+from ...core.times import parse_times
 from ..cases import DOCUMENTS, FILTER_CASES, ODD_NAMES, Case
 from ..clock import START
 from .store import BUCKET, Store, change_of, new_record
@@ -130,6 +131,25 @@ class SearchContract:
         there = ["deep"] if depth == MAX_DEPTH else []
         assert finder.by({path: 1}) == finder.by({f"{path}__gte": 1}) == finder.by({f"{path}__exists": True}) == there
         assert finder.by({f"{path}__startswith": ""}) == []
+
+    def test_a_range_of_moments_finds_what_was_written_in_it(self, store: Store, finder: Finder) -> None:
+        """To the microsecond, beside filters, in whatever zone the moments are given."""
+        store.fill({name: {"v": name} for name in "abc"})
+        later = START + timedelta(microseconds=1)
+        store.update("b", at=later)
+        store.update("c", at=later + HOUR)
+        for asked, wanted in (
+            ({"updated_at__gt": START}, "b c"),
+            ({"updated_at__gte": START, "updated_at__lt": later}, "a"),
+            ({"updated_at__lte": later.astimezone(timezone(HOUR))}, "a b"),
+            ({"updated_at__gt": START, "created_at__lte": START}, "b c"),
+            ({"created_at__gt": START}, ""),
+        ):
+            times, _ = parse_times(asked)
+            assert finder.names(times=times) == wanted.split()
+            assert finder.names(times=times, filters=parse_filters({"data.v__ne": "c"})) == [
+                name for name in wanted.split() if name != "c"
+            ]
 
     def test_tombstones_and_other_buckets_are_not_found(self, store: Store, finder: Finder) -> None:
         """Only the living, only here."""
