@@ -28,9 +28,12 @@ def matches(record: Record, query: Query) -> bool:
         return False
     if query.statuses is not None and lapsed_status(record, query) not in query.statuses:
         return False
-    if not all(bound.holds(record) for bound in query.times):
-        return False
-    return all(holds(record, condition) for condition in query.filters)
+    return _fulfils(record, query)
+
+
+def _fulfils(record: Record, query: Query) -> bool:
+    in_time = all(bound.holds(record) for bound in query.times)
+    return in_time and all(holds(record, condition) for condition in query.filters)
 
 
 def lapsed_status(record: Record, query: Query) -> str:
