@@ -21,6 +21,7 @@ from flask_statemanager.testing.contract import (
     BackendContract,
     ExpiryContract,
     ListContract,
+    LookBackContract,
     PurgeContract,
     SnapshotContract,
     WatchContract,
@@ -35,10 +36,18 @@ SHARDS = 3
 NAMES = [f"k{number}" for number in range(9)]
 
 
-class RedisContract(ExpiryContract, ListContract, PurgeContract, SnapshotContract, WatchContract, BackendContract):
+class RedisContract(
+    ExpiryContract,
+    ListContract,
+    LookBackContract,
+    PurgeContract,
+    SnapshotContract,
+    WatchContract,
+    BackendContract,
+):
     """What Redis is held to, on a server and on a cluster."""
 
-    powers: ClassVar[set[str]] = {"Expires", "Lists", "Purges", "Snapshots", "Watches"}
+    powers: ClassVar[set[str]] = {"Expires", "Lists", "LooksBack", "Purges", "Snapshots", "Watches"}
     purges_at_once: ClassVar[bool] = True
 
     def compact(self, backend: Backend) -> None:

@@ -15,6 +15,7 @@ from .enqueues import Enqueues
 from .follows import Watches
 from .idempotency import Remembered, Request
 from .lists import Lists
+from .looks_back import LooksBack
 from .many import Move, Moved
 from .ports import Backend, Unit
 from .purges import Purges
@@ -250,6 +251,7 @@ ALL = (
     Purges,
     Watches,
     Snapshots,
+    LooksBack,
 )
 """Every power there is."""
 

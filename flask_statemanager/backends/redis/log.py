@@ -7,17 +7,22 @@ from contextlib import contextmanager
 from typing import Any
 
 from ...core.follows import Page, Wait, Watches
-from ...core.record import Change
+from ...core.looks_back import LooksBack
+from ...core.record import Change, Key
 from ...errors import Compacted
 from .codec import change_of
 from .cursors import parsed, written
+from .keys import Shard
 from .store import RedisStore
 from .waiting import Waiting
+
+BACK = 500
+"""How many entries are looked at in one step, when the log is read backwards."""
 
 _Entries = list[tuple[int, dict[bytes, bytes]]]
 
 
-class RedisLog(RedisStore, Watches):
+class RedisLog(RedisStore, Watches, LooksBack):
     """Reads the log of a bucket.
 
     A cursor has one revision for each shard, joined by dots. Revisions of a shard are drawn and logged in one step, so
@@ -65,6 +70,28 @@ class RedisLog(RedisStore, Watches):
             more=any(map(int.__lt__, revisions, last)),
             cursors=[behind for _change, behind in wanted],
         )
+
+    def latest(self, bucket: str, name: str, limit: int) -> list[Change]:
+        """Return the newest changes of a record that are still kept, newest first; all of its shard's log is looked at.
+
+        :param bucket: the collection.
+        :param name: the record.
+        :param limit: the most changes.
+        :raises StorageError: when Redis fails, or an entry is damaged.
+        """
+        shard, wanted = self.shard_of(Key(bucket, name)), name.encode()
+        found: list[Change] = []
+        end = "+"
+        while len(found) < limit:
+            entries = self._back(shard, end)
+            found += [change_of(bucket, number, fields) for number, fields in entries if fields[b"n"] == wanted]
+            if len(entries) < BACK:
+                break
+            end = f"{entries[-1][0] - 1}-0"
+        return found[:limit]
+
+    def _back(self, shard: Shard, end: str) -> _Entries:
+        return _entries(self.each("back", [shard], lambda at: [2, at.pointer, at.log, at.generation, end, BACK])[0][0])
 
     @contextmanager
     def following(self, bucket: str) -> Iterator[Wait]:

@@ -38,6 +38,7 @@ for _module in (
     "purging",
     "watching",
     "snapshotting",
+    "looking_back",
 ):
     pytest.register_assert_rewrite(f"{__name__}.{_module}")
 
@@ -48,6 +49,7 @@ from .history import HistoryContract  # noqa: E402
 from .idempotent import IdempotencyContract  # noqa: E402
 from .joining import JoinContract  # noqa: E402
 from .listing import ListContract  # noqa: E402
+from .looking_back import LookBackContract  # noqa: E402
 from .many import MultiKeyContract  # noqa: E402
 from .purging import PurgeContract  # noqa: E402
 from .searching import CountContract, SearchContract  # noqa: E402
@@ -64,6 +66,7 @@ __all__ = [
     "IdempotencyContract",
     "JoinContract",
     "ListContract",
+    "LookBackContract",
     "MultiKeyContract",
     "PurgeContract",
     "SearchContract",
