@@ -19,7 +19,20 @@ REQUIRED = (
 )
 """What is imported before, where the package alone is to be seen."""
 
-EXTRAS = ("redis", "flask_caching", "cachelib", "celery", "psycopg", "psycopg2", "dash", "limits", "openfeature")
+EXTRAS = (
+    "redis",
+    "flask_caching",
+    "cachelib",
+    "celery",
+    "psycopg",
+    "psycopg2",
+    "dash",
+    "limits",
+    "openfeature",
+    "webargs",
+    "apispec",
+    "flask_sock",
+)
 """What must wait until it is configured."""
 
 COST = f"""

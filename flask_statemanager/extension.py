@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from flask import Flask, abort, current_app, has_app_context, has_request_context
+from flask import Flask, current_app, has_app_context, has_request_context
 
 from .backends.registry import backend_of_app, backend_of_manager
 from .backends.sql.backend import SqlBackend
@@ -18,9 +17,9 @@ from .core.clock import Clock
 from .effects.callbacks import CallbackRegistry
 from .effects.outbox import Outbox, OutboxVerbs
 from .effects.registering import EffectVerbs
-from .errors import ConfigurationError, StateValidationError, shown
+from .errors import ConfigurationError
 from .globals import UNBOUND, UNINITIALISED, find_runtime
-from .integrations import load, storage_at
+from .integrations import load, load_part, storage_at
 from .kv.access import KvAccess
 from .kv.parts import KvParts
 from .lifecycle.bulk import LifecycleBulk
@@ -31,13 +30,13 @@ from .lifecycle.machine import Machine
 from .lifecycle.parts import Parts
 from .lifecycle.reads import LifecycleReads
 from .lifecycle.scheduling import LifecycleScheduling
-from .lifecycle.state import State
 from .lifecycle.transactions import LifecycleTransactions
 from .lifecycle.types import StateType
 from .lifecycle.writes import LifecycleWrites
-from .metrics.records import log_operation
+from .operating import Operating
 from .runtime import EXTENSION, Declarations, Runtime, check_managers, same_manager
 from .security.actor import ActorLoader
+from .security.identity import IdentityLoader
 from .snapshots.archive import Archive
 from .workshop import check_shareable
 
@@ -52,6 +51,7 @@ class StateManager(
     EffectVerbs,
     OutboxVerbs,
     KvAccess,
+    Operating,
 ):
     """The extension, one object in a process: ``StateManager()`` and :meth:`get_instance` always give the same.
 
@@ -182,6 +182,8 @@ class StateManager(
             check_shareable(backend, "STATEMANAGER_DISPATCH='celery'")
             celery = load("celery", wanted_by="STATEMANAGER_DISPATCH='celery'")
             runtime.workshop.dispatch = celery.CeleryDispatch(app, runtime.workshop.make_worker)
+        if settings.api_enabled:
+            load_part("web.mounting", extra="web", wanted_by="STATEMANAGER_API_ENABLED").mount(app, runtime)
         self._initialised = True
 
     def _runtime(self) -> Runtime:
@@ -250,6 +252,20 @@ class StateManager(
         self._outside_requests().actor.loader = loader
         return loader
 
+    def identity_loader(self, loader: IdentityLoader) -> IdentityLoader:
+        """Set the function that names the present user and their roles to the API; usable as a decorator.
+
+        >>> # @state_manager.identity_loader
+        >>> # def present_user():
+        >>> #     return (current_user.id, current_user.roles) if current_user.is_authenticated else None
+
+        :param loader: returns the user's id (text or a number), ``(id, roles)``, or None for nobody. Bearer tokens of
+            ``STATEMANAGER_API_TOKENS`` go before it; the ``actor_loader`` serves where there is none.
+        :raises ConfigurationError: when a request is under way.
+        """
+        self._outside_requests().identity.loader = loader
+        return loader
+
     def use_clock(self, clock: Clock) -> None:
         """Take the time from another clock, in tests or to load data of the past.
 
@@ -272,71 +288,6 @@ class StateManager(
     def types(self) -> list[str]:
         """The names of the declared types, sorted."""
         return sorted(self._declarations.definitions.types)
-
-    # -- more verbs ------------------------------------------------------------------------------------------------
-
-    def get_state_or_404(self, state_id: str, description: str | None = None) -> State:
-        """Return a state, or end the request with 404; for views.
-
-        :param state_id: which state; an impossible id is not found either.
-        :param description: the text of the error page.
-        :raises werkzeug.exceptions.NotFound: when there is no such state.
-        :raises StorageError: when the storage fails.
-        """
-        try:
-            state = self.get_state(state_id)
-        except ValueError:
-            state = None
-        if state is None:
-            abort(404, description)
-        return state
-
-    def log_state_operation(
-        self,
-        operation: str,
-        *,
-        state_id: str | None = None,
-        transition_type: str | None = None,
-        duration_ms: float | None = None,
-        fields: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Write a structured INFO record to the logger ``flask_statemanager.operations``.
-
-        :param operation: what was done, for example ``state_update``.
-        :param state_id: on which state.
-        :param transition_type: by which transition.
-        :param duration_ms: how long it took, in milliseconds.
-        :param fields: anything else, each an attribute of the record.
-        """
-        log_operation(
-            operation, state_id=state_id, transition_type=transition_type, duration_ms=duration_ms, fields=fields
-        )
-
-    def run_worker(self, *, burst: bool = True, threads: int = 1) -> int:
-        """Carry out effects and timers here and now, for scripts and tests; ``flask state worker`` does it for good.
-
-        :param burst: until nothing is due; False makes one round, in which what fails is not tried again.
-        :param threads: how many jobs are done at once, 1 to 256.
-        :returns: how many attempts were begun.
-        :raises StateValidationError: when ``threads`` is no such number.
-        :raises ConfigurationError: when the backend keeps no effects and timers.
-        :raises StorageError: when the storage fails.
-        """
-        if type(threads) is not int or not 1 <= threads <= 256:
-            raise StateValidationError({"threads": [f"Must be a number from 1 to 256, not {shown(threads)}."]})
-        worker = self._runtime().workshop.make_worker(threads=threads)
-        worker.run_burst() if burst else worker.run_once()
-        return worker.done
-
-    def get_health_status(self) -> dict[str, Any]:
-        """Return whether states can be read, how many there are, and how often the cache helped.
-
-        :returns: ``{"status": "healthy"|"degraded"|"unhealthy", "state_count": int or None, "cache_hit_rate": 0.0 to
-            1.0, "backend": str, "cache": "on"|"off"|"unavailable", "effects": {"pending": int, "due": int, "dead": int,
-            "waiting": seconds, "worker": "alive"|"missing"|"none"} or None, "warnings": [str, ...]}``, and ``"error"``
-            when unhealthy.
-        """
-        return self._runtime().health()
 
 
 def _attend() -> None:

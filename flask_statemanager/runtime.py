@@ -40,6 +40,7 @@ from .metrics.counters import Counters
 from .metrics.health import health_report
 from .metrics.searches import UnservedSearches
 from .security.actor import ActorSource
+from .security.identity import IdentitySource
 from .shelves import Shelves
 from .signals import (
     callback_failed,
@@ -69,6 +70,7 @@ class Declarations(Struct, frozen=True):
     definitions: Definitions = field(default_factory=Definitions)
     callbacks: CallbackRegistry = field(default_factory=CallbackRegistry)
     actor: ActorSource = field(default_factory=ActorSource)
+    identity: IdentitySource = field(default_factory=IdentitySource)
     clock: ReplaceableClock = field(default_factory=ReplaceableClock)
     buckets: BucketRegistry = field(default_factory=BucketRegistry)
 

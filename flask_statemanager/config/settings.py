@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 from ..errors import ConfigurationError, shown
+from .declared import declared
 from .indexed import IndexedField
 from .values import (
     a_cache_url,
@@ -22,95 +23,94 @@ from .values import (
     some_fields,
     some_seconds,
 )
+from .web import WebSettings
 
 PREFIX = "STATEMANAGER_"
 
 
-def _key(read: Callable[[Any], Any], default: Any, doc: str, *, alias: str | None = None) -> Any:
-    return field(default=default, metadata={"read": read, "doc": doc, "alias": alias})
-
-
 @dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(WebSettings):
     """The settings of one app; the key of each is its name in capitals behind ``STATEMANAGER_``."""
 
-    backend: str = _key(
+    backend: str = declared(
         one_of("sql", "memory"),
         "sql",
         "Where states live: ``sql``, or ``memory`` for tests (nothing outlives the process).",
     )
-    database_uri: str | None = _key(
+    database_uri: str | None = declared(
         a_text,
         None,
         "SQLAlchemy URL of the database, for an app without Flask-SQLAlchemy. Default: ``statemanager.db``, an SQLite "
         "file in the instance folder.",
     )
-    bind_key: str | None = _key(
+    bind_key: str | None = declared(
         a_text, None, "The Flask-SQLAlchemy bind that the tables belong to. Default: the app's main database."
     )
-    sqlite_wal: bool | None = _key(
+    sqlite_wal: bool | None = declared(
         a_flag,
         None,
         "Write-ahead logging for SQLite. Default: on for a database file of the extension's own, untouched for the "
         "application's; True switches it on there too.",
     )
-    cache: str = _key(
+    cache: str = declared(
         one_of("auto", "on", "off"),
         "auto",
         "The read cache: ``auto`` has it where there is a Redis, but not in front of SQLite, which answers sooner than "
         "Redis; ``on`` there too; ``off`` never.",
     )
-    cache_url: str | None = _key(
+    cache_url: str | None = declared(
         a_cache_url,
         None,
         "URL of a Redis for the read cache, used when the app's Flask-Caching is not on Redis. Default: no cache.",
     )
-    cache_prefix: str | None = _key(
+    cache_prefix: str | None = declared(
         a_text,
         None,
         "What the cache keys of this store begin with. Default: made from the database's address; set it where one "
         "database has several addresses, or several databases the same.",
     )
-    cache_ttl: float = _key(some_seconds, 60.0, "Seconds that a cached state lives: the bound of staleness.")
-    near_cache_bytes: int = _key(
+    cache_ttl: float = declared(some_seconds, 60.0, "Seconds that a cached state lives: the bound of staleness.")
+    near_cache_bytes: int = declared(
         a_count(0, 2**40),
         0,
         "The most bytes of the near cache, which keeps in each process what it has read from the cache in Redis (6 or "
         "later). 0: no near cache.",
     )
-    near_cache_lease: float = _key(
+    near_cache_lease: float = declared(
         a_pace, 1.0, "Seconds for which the near cache answers without having heard from Redis: how stale it can be."
     )
-    idempotency_ttl: float = _key(
+    idempotency_ttl: float = declared(
         some_seconds, 72 * 3600.0, "Seconds that the answer to a call with an ``idempotency_key`` is remembered."
     )
-    worker: str = _key(
+    worker: str = declared(
         one_of("embedded", "external"),
         "external",
         "Who carries out durable effects and timers: ``external``, a ``flask state worker`` beside the application (or "
         "Celery), or ``embedded``, a thread of every process that serves requests, started at its first one; for "
         "development and small applications.",
     )
-    worker_threads: int = _key(a_count(1, 256), 2, "Threads of a worker, each of which carries out one job at a time.")
-    worker_lease: float = _key(
+    worker_threads: int = declared(
+        a_count(1, 256), 2, "Threads of a worker, each of which carries out one job at a time."
+    )
+    worker_lease: float = declared(
         a_pace,
         30.0,
         "Seconds after which the jobs of a worker that has died are taken by another. It prolongs its leases itself.",
     )
-    worker_poll: float = _key(
+    worker_poll: float = declared(
         a_pace, 5.0, "Seconds after which a worker looks for due jobs at the latest, when nothing has woken it."
     )
-    dispatch: str = _key(
+    dispatch: str = declared(
         one_of("worker", "celery"),
         "worker",
         "Who is told of due jobs: the ``worker``, or the application's ``celery`` app (the extra ``celery``).",
     )
-    keep_finished: float = _key(
+    keep_finished: float = declared(
         some_seconds,
         7 * 86400.0,
         "Seconds that effects and timers which ended well stay in the list; dead letters stay.",
     )
-    indexed_fields: tuple[IndexedField, ...] = _key(
+    indexed_fields: tuple[IndexedField, ...] = declared(
         some_fields,
         (),
         'The fields of each type that searches find by an index: ``{"user": ["data.plan", "data.amount:number"]}``. '
@@ -118,50 +118,50 @@ class Settings:
         "``data:gin`` is one index for equality of whatever is in the data, on PostgreSQL. ``flask state index sync`` "
         "makes them: :doc:`searching`.",
     )
-    max_value_bytes: int = _key(
+    max_value_bytes: int = declared(
         some_bytes, 2**20, "The most bytes that data and metadata of one state, or of one key, take as JSON."
     )
-    kv_backend: str | None = _key(
+    kv_backend: str | None = declared(
         one_of("sql", "redis", "memory"),
         None,
         "Where keys and values live whose bucket does not say it itself: ``sql``, ``redis`` or ``memory``. Default: "
         "where the states live.",
     )
-    redis_url: str | None = _key(
+    redis_url: str | None = declared(
         a_redis_url,
         None,
         "URL of the Redis that buckets with ``backend='redis'`` live in: ``redis://``, ``rediss://``, ``unix://``, "
         "``redis+sentinel://host:port,host:port/service/0`` or ``redis+cluster://host:port``; the last two with "
         "TLS as ``rediss+…``.",
     )
-    redis_prefix: str = _key(
+    redis_prefix: str = declared(
         a_key_prefix, "statemanager:", "What the keys of these buckets begin with in Redis, to tell applications apart."
     )
-    broadcast_changes: bool = _key(
+    broadcast_changes: bool = declared(
         a_flag,
         True,
         "Whether changes of keys can be watched and subscribed to.",
         alias="STATE_BROADCAST_CHANGES",
     )
-    snapshots: str | None = _key(
+    snapshots: str | None = declared(
         a_text,
         None,
         "Where snapshots are kept: a folder, or a URL such as ``s3://bucket/path`` (the extra ``snapshots``). Default: "
         "``snapshots`` in the instance folder.",
     )
-    snapshot_interval: float = _key(
+    snapshot_interval: float = declared(
         some_seconds,
         300.0,
         "Seconds after which the worker makes a snapshot, if anything has changed and snapshots are switched on.",
         alias="STATE_SNAPSHOT_INTERVAL_SECS",
     )
-    max_snapshots: int = _key(
+    max_snapshots: int = declared(
         a_count(1, 100_000),
         100,
         "How many of the snapshots that the worker makes are kept.",
         alias="STATE_MAX_SNAPSHOTS",
     )
-    persistence_enabled: bool = _key(
+    persistence_enabled: bool = declared(
         a_flag,
         False,
         "Whether the worker makes snapshots by itself.",
@@ -189,7 +189,8 @@ class Settings:
             try:
                 given[each.name] = each.metadata["read"](value)
             except (ValueError, TypeError, OverflowError) as error:
-                raise ConfigurationError(f"{name}={shown(value)} is unusable: it {error}.") from error
+                told = name if each.metadata["secret"] else f"{name}={shown(value)}"
+                raise ConfigurationError(f"{told} is unusable: it {error}.") from error
         return cls(**given)
 
     @classmethod

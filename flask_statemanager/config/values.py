@@ -73,6 +73,18 @@ def a_pace(value: Any) -> float:
     raise ValueError("must be a number of seconds from 0.05 to 3600")
 
 
+def a_wait(value: Any) -> float:
+    """Read the seconds that a request may be kept waiting.
+
+    :param value: as it stands in the config.
+    :raises ValueError: when they are not from 0.05 to 60.
+    """
+    seconds = _number_of(value)
+    if 0.05 <= seconds <= 60:
+        return seconds
+    raise ValueError("must be a number of seconds from 0.05 to 60")
+
+
 def a_cache_url(value: Any) -> str:
     """Read the URL of a single Redis.
 

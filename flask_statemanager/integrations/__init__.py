@@ -10,6 +10,8 @@ from ..errors import ConfigurationError
 from ..snapshots.directory import DirectoryStorage
 from ..snapshots.storage import SnapshotStorage
 
+_PACKAGE = __name__.rpartition(".")[0]
+
 
 def load(name: str, *, wanted_by: str) -> ModuleType:
     """Import one of the integrations.
@@ -18,11 +20,22 @@ def load(name: str, *, wanted_by: str) -> ModuleType:
     :param wanted_by: the setting that asks for it, for the message.
     :raises ConfigurationError: when the package it needs is not installed.
     """
+    return load_part(f"integrations.{name}", extra=name, wanted_by=wanted_by)
+
+
+def load_part(module: str, *, extra: str, wanted_by: str) -> ModuleType:
+    """Import a part of this package that only some applications use, when it is asked for.
+
+    :param module: its dotted name within this package.
+    :param extra: the extra that installs what it needs.
+    :param wanted_by: the setting that asks for it, for the message.
+    :raises ConfigurationError: when a package it needs is not installed.
+    """
     try:
-        return importlib.import_module(f"{__name__}.{name}")
+        return importlib.import_module(f"{_PACKAGE}.{module}")
     except ImportError as error:
         raise ConfigurationError(
-            f"{wanted_by} needs a package that is not installed ({error}): pip install 'Flask-StateManager[{name}]'."
+            f"{wanted_by} needs a package that is not installed ({error}): pip install 'Flask-StateManager[{extra}]'."
         ) from error
 
 

@@ -1,0 +1,79 @@
+"""Answers: what an operation returns, and how it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import orjson
+from flask import Response
+from msgspec import Raw, Struct
+from werkzeug.datastructures import Headers
+
+_BEGINNING, _END = b'{"success":true,"data":', b"}"
+_encode = msgspec.json.Encoder().encode
+
+
+class Answer(Struct, frozen=True):
+    """What an operation came to.
+
+    :param data: the JSON value of ``data``; a :class:`msgspec.Raw` in it, or instead of it, is written as it is.
+    :param status: the HTTP status.
+    :param version: the version of what is shown, which becomes the ``ETag``; None for none.
+    :param headers: further headers.
+    :param links: URLs by relation, for ``Link`` (RFC 8288).
+    """
+
+    data: Any
+    status: int = 200
+    version: int | None = None
+    headers: Mapping[str, str] = {}
+    links: Mapping[str, str] = {}
+
+
+def encoded(data: Any) -> bytes:
+    """Write a JSON value, in which values that are written already may stand.
+
+    :param data: the value.
+    """
+    if type(data) is Raw:
+        return bytes(data)
+    try:
+        return orjson.dumps(data)
+    except TypeError:  # there is a Raw in it
+        return _encode(data)
+
+
+def enveloped(data: Any) -> bytes:
+    """Write the body of a good answer.
+
+    :param data: the JSON value of ``data``.
+    """
+    return _BEGINNING + encoded(data) + _END
+
+
+def etag(version: int) -> str:
+    """Write a version as a strong entity tag.
+
+    :param version: the version.
+    """
+    return f'"{version}"'
+
+
+def response(answer: Answer, request_id: str | None) -> Response:
+    """Return the response to a request.
+
+    :param answer: the answer.
+    :param request_id: the request's id, to be sent back.
+    """
+    headers = [("Cache-Control", "private, no-cache")]
+    if answer.version is not None:
+        headers.append(("ETag", etag(answer.version)))
+    if request_id is not None:
+        headers.append(("X-Request-ID", request_id))
+    if answer.links:
+        headers.append(("Link", ", ".join(f'<{url}>; rel="{relation}"' for relation, url in answer.links.items())))
+    headers += answer.headers.items()
+    body = None if answer.status in (204, 304) else enveloped(answer.data)
+    return Response(body, answer.status, Headers(headers), content_type=None if body is None else "application/json")

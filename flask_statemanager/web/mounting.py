@@ -1,0 +1,93 @@
+"""Mounting: the API becomes a blueprint of an app."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from flask import Blueprint, Flask, Response, request
+from werkzeug.exceptions import HTTPException, NotFound
+from werkzeug.wrappers import Response as AnyResponse
+
+from ..errors import ConfigurationError, StateManagerError
+from ..runtime import Runtime
+from .identity import Doorkeeper
+from .operation import Operation, Operations
+from .problems import INTERNAL, problem_of, problem_response
+from .reserved import CATCH_ALL, Unreserved, reserved_words
+from .rest import cas, keys, stats
+from .view import View, request_id_of
+
+BLUEPRINT = "statemanager_api"
+"""The name of the blueprint, and what the endpoints begin with."""
+
+GROUPS: tuple[Operations, ...] = (stats.operations, cas.operations, keys.operations)
+"""All that the API can do."""
+
+
+def mount(app: Flask, runtime: Runtime) -> None:
+    """Have an app answer at ``STATEMANAGER_API_PREFIX``.
+
+    :param app: the app.
+    :param runtime: its running parts.
+    :raises ConfigurationError: when the app has a blueprint of this name already.
+    """
+    if BLUEPRINT in app.blueprints:
+        raise ConfigurationError(f"The app has a blueprint {BLUEPRINT!r} already: give yours another name.")
+    prefix = runtime.settings.api_prefix
+    app.register_blueprint(blueprint_of(runtime, [operation for group in GROUPS for operation in group]))
+    app.before_request(_routing_problems(prefix))
+
+
+def blueprint_of(runtime: Runtime, operations: Sequence[Operation]) -> Blueprint:
+    """Return a blueprint that answers the requests for operations.
+
+    :param runtime: the running parts of the app that it is made for.
+    :param operations: the operations.
+    """
+    blueprint = Blueprint(BLUEPRINT, __name__, url_prefix=runtime.settings.api_prefix)
+    doorkeeper, words = Doorkeeper(runtime), reserved_words(operations)
+    for operation in operations:
+        view = View(operation, runtime, doorkeeper)
+        blueprint.add_url_rule(
+            operation.rule,
+            operation.name,
+            Unreserved(view, words) if operation.rule == CATCH_ALL else view,
+            methods=[operation.method],
+            # A redirect would send a write somewhere else; such a path is no other way to write a key.
+            merge_slashes=False,
+        )
+    blueprint.register_error_handler(StateManagerError, _refused)
+    blueprint.register_error_handler(HTTPException, _failed)
+    return blueprint
+
+
+def _refused(error: Exception) -> AnyResponse:
+    """Answer an error of this package."""
+    problem = problem_of(error)
+    if problem.kind is INTERNAL:
+        # Flask logs it, and shows it to a developer whose app is in debug mode.
+        raise error
+    return problem_response(problem, request_id_of(request.environ))
+
+
+def _failed(error: Exception) -> AnyResponse:
+    """Answer an error of Werkzeug's, or whatever the app has raised, which Flask has logged."""
+    given: AnyResponse | None = getattr(error, "response", None)
+    return problem_response(problem_of(error), request_id_of(request.environ)) if given is None else given
+
+
+def _routing_problems(prefix: str) -> Callable[[], Any]:
+    """Return what answers below the prefix where nothing is at the path, as no blueprint is asked then."""
+
+    def answer() -> Response | None:
+        error = request.routing_exception
+        if error is None or not (request.path == prefix or request.path.startswith(f"{prefix}/")):
+            return None
+        if error.code is None or error.code < 400:
+            return None
+        if isinstance(error, NotFound):
+            error = NotFound("There is nothing at this path: a key has no empty segment and no slash at its ends.")
+        return problem_response(problem_of(error), request_id_of(request.environ))
+
+    return answer

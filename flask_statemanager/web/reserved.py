@@ -1,0 +1,66 @@
+"""Reserved words: first segments of paths that are no keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from flask import Response, current_app, request
+from werkzeug.exceptions import MethodNotAllowed
+
+from .operation import Operation
+from .problems import NO_ROUTE, Problem
+
+CATCH_ALL = "/<path:key>"
+"""The rule of the operations that take what no other does for a key."""
+
+ALSO = frozenset(("docs", "events", "flags", "flows", "health", "metrics", "openapi.json", "stores"))
+"""What is reserved whether there is such an operation or not, so that no key is in the way of one to come."""
+
+
+def reserved_words(operations: Iterable[Operation]) -> frozenset[str]:
+    """Return the first segments of paths that are no keys.
+
+    :param operations: all operations.
+    """
+    firsts = (operation.rule.split("/")[1] for operation in operations)
+    return ALSO | {first for first in firsts if "<" not in first}
+
+
+class Unreserved:
+    """Lets an operation have only paths whose first segment is no reserved word.
+
+    :param view: the operation's view.
+    :param words: the reserved words.
+    """
+
+    def __init__(self, view: Callable[..., Response], words: frozenset[str]) -> None:
+        self._view = view
+        self._words = words
+        self.__name__: str = view.__name__
+        self.__doc__ = view.__doc__
+
+    def __call__(self, key: str) -> Response:
+        """Carry out the operation.
+
+        :param key: the path.
+        :raises MethodNotAllowed: when there is another operation at this path.
+        :raises Problem: when there is none.
+        """
+        if key.partition("/")[0] not in self._words:
+            return self._view(key=key)
+        others = _other_methods()
+        if others:
+            raise MethodNotAllowed(others)
+        raise Problem(
+            NO_ROUTE,
+            f"There is nothing at this path. If {key!r} is meant as a key: its first segment is a reserved word, so "
+            "that its path is /keys/ and the key.",
+        )
+
+
+def _other_methods() -> list[str]:
+    """Return the methods that operations know at the present path which do not take it for a key."""
+    adapter: Any = current_app.create_url_adapter(request)
+    found = {method: adapter.match(method=method, return_rule=True)[0] for method in adapter.allowed_methods()}
+    return sorted(method for method, rule in found.items() if not rule.rule.endswith(CATCH_ALL))

@@ -1,0 +1,55 @@
+"""What several operations of keys and values are told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from marshmallow import Schema, fields, validate
+
+KEY_PATTERN = "^[A-Za-z0-9._:@/+=~-]{1,255}$"
+KEY_RULE = {
+    "description": "1 to 255 ASCII characters, no slash at the ends, no empty, . or .. segment.",
+    "pattern": KEY_PATTERN,
+}
+
+
+class Ttl(fields.Float):
+    """Seconds that a key lives; null for no expiry, left out for the bucket's, or what there is."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            allow_none=True,
+            validate=validate.Range(0.001, 10 * 365 * 86400),
+            metadata={"description": "Seconds until the key is absent, from now on; null for never."},
+        )
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> float:
+        if isinstance(value, bool | str):
+            raise self.make_error("invalid", input=value)
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
+class WriteBody(Schema):
+    """What every write may say of itself."""
+
+    source = fields.String(validate=validate.Length(1, 255), metadata={"description": "The part of a system."})
+    reason = fields.String(validate=validate.Length(1, 10_000), metadata={"description": "Why."})
+
+
+class Entry(Schema):
+    """A key with its value."""
+
+    key = fields.String(required=True)
+    value = fields.Raw(required=True, allow_none=True)
+    version = fields.Integer(required=True)
+    metadata = fields.Dict()
+    created_at = fields.DateTime()
+    updated_at = fields.DateTime()
+    expires_at = fields.DateTime(allow_none=True)
+
+
+class Removed(Schema):
+    """A key that is not there any more."""
+
+    key = fields.String(required=True)
+    removed = fields.Boolean(required=True)
