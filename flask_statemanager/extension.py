@@ -18,6 +18,9 @@ from .effects.callbacks import CallbackRegistry
 from .effects.outbox import Outbox, OutboxVerbs
 from .effects.registering import EffectVerbs
 from .errors import ConfigurationError
+from .flows.access import FlowAccess
+from .flows.definitions import FlowDefinitions
+from .flows.parts import FlowParts
 from .globals import UNBOUND, UNINITIALISED, find_runtime
 from .integrations import load, load_part, storage_at
 from .kv.access import KvAccess
@@ -51,6 +54,7 @@ class StateManager(
     EffectVerbs,
     OutboxVerbs,
     KvAccess,
+    FlowAccess,
     Operating,
 ):
     """The extension, one object in a process: ``StateManager()`` and :meth:`get_instance` always give the same.
@@ -222,6 +226,12 @@ class StateManager(
 
     def _kv_parts(self, name: str) -> KvParts:
         return self._runtime().shelves.parts(name)
+
+    def _flow_parts(self) -> FlowParts:
+        return self._runtime().flow_parts()
+
+    def _declaring_flows(self) -> FlowDefinitions:
+        return self._outside_requests().flows
 
     # -- declaring -------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from .cache.discovery import from_manager as redis_of_manager
 from .cache.discovery import open_cache
 from .config import Settings
 from .core.bucket import Bucket
-from .core.buckets import BucketRegistry
+from .core.buckets import FLOWS, BucketRegistry
 from .core.clock import ReplaceableClock
 from .core.codec import isolated_change
 from .core.jobs import EFFECT, Job
@@ -30,6 +30,8 @@ from .effects.callbacks import CallbackRegistry, CallbackRunner
 from .effects.chores import Chore
 from .effects.outbox import Effect
 from .errors import ConfigurationError, TransitionNotAllowed
+from .flows.definitions import FlowDefinitions
+from .flows.parts import FlowParts
 from .lifecycle.definitions import Definitions
 from .lifecycle.events import known_events, names_of
 from .lifecycle.face import Lifecycle
@@ -73,6 +75,7 @@ class Declarations(Struct, frozen=True):
     identity: IdentitySource = field(default_factory=IdentitySource)
     clock: ReplaceableClock = field(default_factory=ReplaceableClock)
     buckets: BucketRegistry = field(default_factory=BucketRegistry)
+    flows: FlowDefinitions = field(default_factory=FlowDefinitions)
 
 
 class Runtime:
@@ -138,7 +141,9 @@ class Runtime:
         )
 
     def _backends(self) -> dict[str, Backend]:
-        shelved = {name: self.bucket_named(name).backend for name in self.declarations.buckets.buckets}
+        # Conversations live for minutes and hold tokens: they have no business in a file that is kept.
+        names = self.declarations.buckets.buckets.keys() - {FLOWS}
+        shelved = {name: self.bucket_named(name).backend for name in names}
         return {BUCKET: self.backend, **shelved}
 
     def bucket_named(self, name: str) -> Bucket:
@@ -148,7 +153,14 @@ class Runtime:
         :raises StateValidationError: when it is unknown, with the known ones.
         :raises ConfigurationError: when its backend cannot be had, or lacks a power.
         """
-        return self.bucket if name == BUCKET else self.shelves.parts(name).bucket
+        return self.bucket if name == BUCKET else self.shelves.kept(name).bucket
+
+    def flow_parts(self) -> FlowParts:
+        """Return what conversations stand on, with what is declared for them by now.
+
+        :raises ConfigurationError: when their backend cannot be had, or lacks a power.
+        """
+        return self.shelves.flow_parts(self.declarations.flows)
 
     def _snapshot_chores(self) -> list[Chore]:
         settings = self.settings

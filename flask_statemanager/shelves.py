@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -11,7 +12,7 @@ from msgspec import Struct
 from .backends.several import Backends
 from .config import Settings
 from .core.bucket import Bucket
-from .core.buckets import BucketDefinition, BucketRegistry
+from .core.buckets import FLOWS, RESERVED, BucketDefinition, BucketRegistry
 from .core.clock import ReplaceableClock
 from .core.follows import Watches
 from .core.lists import Lists
@@ -22,9 +23,13 @@ from .core.publisher import Publisher
 from .core.purges import Purges
 from .core.query import Lapse
 from .core.record import Change
+from .core.secrets import DiscreetWatches, redacted_change
 from .core.step import Policy
 from .core.sweep import ExpirySweep
 from .effects.chores import Chore
+from .errors import ConfigurationError
+from .flows.definitions import FlowDefinitions
+from .flows.parts import FlowParts
 from .kv.measuring import BUCKET as MEASURES
 from .kv.measuring import Measures
 from .kv.parts import KvParts, policy_of
@@ -82,6 +87,7 @@ class Shelves:
         self._counters = counters
         self._cache: ReadCache | None = None
         self._lock = threading.RLock()
+        self._flow_hints: OrderedDict[str, str] = OrderedDict()
         self._open: dict[str, tuple[BucketDefinition, Shelf]] = {}
 
     def parts(self, name: str) -> KvParts:
@@ -89,9 +95,39 @@ class Shelves:
 
         :param name: a declared bucket.
         :raises StateValidationError: when it is unknown, with the known ones.
+        :raises ConfigurationError: when it holds something else than keys and values, or its backend cannot be had, or
+            lacks a power.
+        """
+        if name in RESERVED:
+            raise ConfigurationError(f"The bucket {name!r} holds {RESERVED[name]}, which have verbs of their own.")
+        return self.kept(name)
+
+    def kept(self, name: str) -> KvParts:
+        """Return what is known of a bucket, whoever writes to it.
+
+        :param name: a declared bucket.
+        :raises StateValidationError: when it is unknown, with the known ones.
         :raises ConfigurationError: when its backend cannot be had, or lacks a power.
         """
         return self._shelf(self._registry.get(name)).parts
+
+    def flow_parts(self, declared: FlowDefinitions) -> FlowParts:
+        """Return what conversations stand on.
+
+        :param declared: what the application declares for them.
+        :raises ConfigurationError: when their backend cannot be had, or lacks a power.
+        """
+        kept = self.kept(FLOWS)
+        return FlowParts(
+            bucket=kept.bucket,
+            lists=kept.lists,
+            origin=kept.origin,
+            ttl=self._settings.flows_ttl,
+            limit=kept.limit,
+            validator=declared.validator,
+            messaging=lambda: declared.messaging,
+            hints=self._flow_hints,
+        )
 
     def check(self) -> None:
         """Open what is declared so far, so that what cannot work fails when the application starts.
@@ -140,7 +176,7 @@ class Shelves:
             return known[1]
 
     def _opened(self, definition: BucketDefinition, subscribers: Subscribers | None) -> Shelf:
-        backend = self._backends.get(definition.backend or self._settings.kv_backend)
+        backend = self._backends.get(definition.backend or self._default(definition.name))
         lists = require(backend, Lists, FACE)  # type: ignore[type-abstract]
         watches = require(backend, Watches, FACE)  # type: ignore[type-abstract]
         expires = require(backend, Expires, FACE)  # type: ignore[type-abstract]
@@ -154,13 +190,16 @@ class Shelves:
             limit=limit,
             origin=self._origin,
             lists=lists,
-            watches=watches,
+            watches=DiscreetWatches(watches, definition.secrets) if definition.secrets else watches,
             measures=Measures(bucket, lists, kept),
             subscribers=told,
             live=self._settings.broadcast_changes,
         )
         self._cached(bucket)
         return Shelf(parts, ExpirySweep(bucket, lambda: LAPSES, expires))
+
+    def _default(self, name: str) -> str | None:
+        return self._settings.flows_backend if name == FLOWS else self._settings.kv_backend
 
     def _bucket(self, name: str, policy: Policy, backend: Backend, subscribers: Subscribers | None) -> Bucket:
         publisher = Publisher()
@@ -169,17 +208,21 @@ class Shelves:
             return bucket
         publisher.subscribe("cache", lambda change: _cache(bucket, change), at_once=True)
         publisher.subscribe("metrics", self._count)
-        publisher.subscribe("signals", lambda change: send_change(key_changed, sender(), change, self._failed))
+        publisher.subscribe("signals", lambda change: self._send(redacted_change(change, policy.secrets)))
         if self._settings.broadcast_changes:
-            publisher.subscribe("subscribers", subscribers.tell)
+            publisher.subscribe("subscribers", lambda change: subscribers.tell(redacted_change(change, policy.secrets)))
             announce = self._backends.announcing(backend)
             if announce is not None:
                 publisher.subscribe("followers", lambda _change: announce())
         return bucket
 
     def _cached(self, bucket: Bucket) -> None:
-        if bucket.backend is self._backends.main:
+        # What holds secrets has no business in a cache, which others may share.
+        if bucket.backend is self._backends.main and not bucket.policy.secrets:
             bucket.cache = self._cache
+
+    def _send(self, change: Change) -> None:
+        send_change(key_changed, sender(), change, self._failed)
 
     def _count(self, change: Change) -> None:
         self._counters.increment(f"kv.{change.event}")

@@ -127,6 +127,15 @@ class Settings(WebSettings):
         "Where keys and values live whose bucket does not say it itself: ``sql``, ``redis`` or ``memory``. Default: "
         "where the states live.",
     )
+    flows_backend: str | None = declared(
+        one_of("sql", "redis", "memory"),
+        None,
+        "Where the conversations of flows live: ``sql``, ``redis`` (for production) or ``memory``. Default: where the "
+        "states live.",
+    )
+    flows_ttl: float = declared(
+        some_seconds, 300.0, "Seconds that a conversation lives without activity; each turn renews them."
+    )
     redis_url: str | None = declared(
         a_redis_url,
         None,

@@ -12,8 +12,14 @@ from .names import check_word
 KV = "kv"
 """The bucket of ``state_manager.kv``."""
 
-RESERVED = frozenset(("state",))
-"""Buckets that are not for keys and values: the lifecycle states."""
+FLOWS = "flows"
+"""The bucket of ``state_manager.flows``, which its verbs alone write to."""
+
+RESERVED = {"state": "the lifecycle states", FLOWS: "the conversations of flows"}
+"""Buckets that are not for keys and values, and what they hold."""
+
+FLOW_SECRETS = ("auth.token",)
+"""What conversations hold that is nobody else's."""
 
 LEAST_TOMBSTONES = 60.0
 """Seconds that a tombstone stays at least: a write that began before must not outlive it."""
@@ -35,6 +41,7 @@ class BucketDefinition(Struct, frozen=True):
     :param tombstones: how long a removed key keeps its version to itself; None for ever.
     :param max_value_bytes: the most bytes of a value and its metadata as JSON; None for the setting.
     :param shards: on Redis, over how many hash slots the bucket is spread.
+    :param secrets: dotted paths of members of the values that events, followers and logs do not show.
     """
 
     name: str
@@ -45,6 +52,7 @@ class BucketDefinition(Struct, frozen=True):
     tombstones: float | None = 24 * _HOUR
     max_value_bytes: int | None = None
     shards: int = 1
+    secrets: tuple[str, ...] = ()
 
 
 class BucketRegistry:
@@ -52,7 +60,7 @@ class BucketRegistry:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._buckets = {KV: BucketDefinition(KV)}
+        self._buckets = {KV: BucketDefinition(KV), FLOWS: BucketDefinition(FLOWS, secrets=FLOW_SECRETS)}
 
     @property
     def buckets(self) -> dict[str, BucketDefinition]:
@@ -74,7 +82,7 @@ class BucketRegistry:
         """
         found = self.find(name)
         if found is None:
-            known = ", ".join(sorted(self._buckets))
+            known = ", ".join(sorted(self._buckets.keys() - RESERVED.keys()))
             raise StateValidationError(
                 {"bucket": [f"There is no bucket {shown(name)}; known are {known}. Declare it with define_bucket()."]}
             )
@@ -99,7 +107,7 @@ def _check(given: BucketDefinition) -> None:
     except StateValidationError as error:
         raise ConfigurationError(f"The bucket cannot be declared: {error}") from error
     if name in RESERVED:
-        raise ConfigurationError(f"The bucket {name!r} holds the lifecycle states: choose another name.")
+        raise ConfigurationError(f"The bucket {name!r} holds {RESERVED[name]}: choose another name.")
     if given.backend not in (None, "sql", "redis", "memory"):
         raise ConfigurationError(f"backend={shown(given.backend)} is none: take 'sql', 'redis' or 'memory'.")
     for field, least in (("ttl", 0.001), ("history", 0.0), ("tombstones", LEAST_TOMBSTONES)):

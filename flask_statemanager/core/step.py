@@ -70,6 +70,7 @@ class Policy(Struct, frozen=True):
     :param purges: whether tombstones are removed after a while, so that versions start above the bucket's floor.
     :param around: bytes of the data that are not the caller's, and do not count.
     :param noun: how to name a record in an error.
+    :param secrets: dotted paths of members of its values that nobody but the application sees.
     """
 
     max_value_bytes: int
@@ -77,6 +78,7 @@ class Policy(Struct, frozen=True):
     purges: bool = False
     around: int = 0
     noun: str = "state"
+    secrets: tuple[str, ...] = ()
 
 
 def compare(key: Key, stored: Record | None, expect: Expectation) -> None:

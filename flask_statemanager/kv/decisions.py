@@ -9,11 +9,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..core.codec import clean, copied, same, settled
+from ..core.held import removed
 from ..core.record import JSON, Expectation, JSONObject, Key, Record, living
 from ..core.step import Step
 from ..errors import StateConflict, StateExists, StateManagerError, StateNotFound, StateValidationError, shown
 from .lifetime import expiry
-from .value import GONE, KEEP, STATUS, TYPE, VALUE, Keep
+from .value import KEEP, STATUS, TYPE, VALUE, Keep
 
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 
@@ -190,24 +191,6 @@ class Update(Struct, frozen=True):
         present = self.default if alive is None else alive.data[VALUE]
         value = clean(self.change(copied(present)), "value", self.limit)
         return replace(self.put, value=value)(stored, now)
-
-
-def removed(record: Record, now: datetime) -> Record:
-    """Return the tombstone of a record; it keeps nothing but the name and the version.
-
-    :param record: a live record.
-    :param now: the moment.
-    """
-    return replace(record, status=GONE, data={}, metadata={}, expires_at=None, deleted_at=now)
-
-
-def lapsed(record: Record, now: datetime) -> Record | None:
-    """Return what a key counts as past its ``expires_at``: removed; None before that.
-
-    :param record: a live record.
-    :param now: the moment.
-    """
-    return None if record.expires_at is None or record.expires_at > now else removed(record, now)
 
 
 def holds(alive: Record | None, expected: JSON) -> bool:

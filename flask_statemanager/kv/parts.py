@@ -10,16 +10,15 @@ from msgspec import Struct
 from ..core.bucket import Bucket
 from ..core.buckets import BucketDefinition
 from ..core.follows import Watches
+from ..core.held import AROUND, lapsed
 from ..core.lists import Lists
 from ..core.names import check_id
 from ..core.origins import OriginSource
 from ..core.record import Expectation, Key, Revision
 from ..core.step import Policy
 from ..errors import LimitExceeded, StateValidationError, shown
-from .decisions import lapsed
 from .measuring import Measures
 from .subscribers import Subscribers
-from .value import AROUND
 
 MAX_PAGE = 10_000
 """The most keys of a page."""
@@ -139,4 +138,11 @@ def policy_of(definition: BucketDefinition, limit: int) -> Policy:
     :param definition: the bucket as it was declared.
     :param limit: the most bytes of a value and its metadata.
     """
-    return Policy(limit, lapsed, purges=definition.tombstones is not None, around=AROUND, noun="value of the key")
+    return Policy(
+        limit,
+        lapsed,
+        purges=definition.tombstones is not None,
+        around=AROUND,
+        noun="value of the key",
+        secrets=definition.secrets,
+    )

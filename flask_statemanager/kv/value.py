@@ -8,20 +8,10 @@ from enum import Enum
 from msgspec import Struct
 
 from ..core.codec import copied
+from ..core.held import AROUND, GONE, STATUS, TYPE, VALUE
 from ..core.record import JSON, JSONObject, Record
 
-TYPE, STATUS = "kv", "set"
-"""Type and status of the records that hold keys and values."""
-
-GONE = "removed"
-"""The status of their tombstones."""
-
-VALUE = "value"
-"""The member of a record's data that holds the value, which may be any JSON, null too."""
-
-
-AROUND = len(f'{{"{VALUE}":}}')
-"""Bytes that a record's data take more than the value in it."""
+__all__ = ["AROUND", "GONE", "KEEP", "STATUS", "TYPE", "VALUE", "Keep", "KeyValue"]
 
 
 class Keep(Enum):

@@ -1,0 +1,102 @@
+"""Secret members of values: what leaves the store for anybody but the application itself does not show them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
+from msgspec.structs import replace
+
+from .codec import copied
+from .follows import Page, Wait, Watches
+from .held import VALUE
+from .record import JSON, Change, Record
+
+REDACTED = "[redacted]"
+"""What stands in place of a secret."""
+
+Paths = Sequence[str]
+"""Dotted paths into a value, such as ``auth.token``."""
+
+
+def redacted(value: JSON, paths: Paths) -> JSON:
+    """Return a copy of a value that shows no secret; where there is none of them, nothing stands in its place.
+
+    >>> redacted({"auth": {"token": "s3cret"}, "name": "Ada"}, ["auth.token"])
+    {'auth': {'token': '[redacted]'}, 'name': 'Ada'}
+
+    :param value: a clean value.
+    :param paths: where the secrets are.
+    """
+    shown = copied(value)
+    for path in paths:
+        _cover(shown, path.split("."))
+    return shown
+
+
+def _cover(value: JSON, path: Sequence[str]) -> None:
+    *way, last = path
+    for name in way:
+        value = value.get(name) if isinstance(value, dict) else None
+    if isinstance(value, dict) and value.get(last) is not None:
+        value[last] = REDACTED
+
+
+def redacted_change(change: Change, paths: Paths) -> Change:
+    """Return a change whose records show no secret.
+
+    :param change: any change.
+    :param paths: where the secrets are.
+    """
+    if not paths:
+        return change
+    before = None if change.before is None else _redacted_record(change.before, paths)
+    return replace(change, before=before, after=_redacted_record(change.after, paths))
+
+
+def _redacted_record(record: Record, paths: Paths) -> Record:
+    if VALUE not in record.data:
+        return record
+    return replace(record, data={VALUE: redacted(record.data[VALUE], paths)})
+
+
+class DiscreetWatches(Watches):
+    """The log of a bucket as its followers may see it.
+
+    :param watches: the backend, as one whose log can be followed.
+    :param paths: where the secrets are.
+    """
+
+    def __init__(self, watches: Watches, paths: Paths) -> None:
+        self._watches = watches
+        self._paths = paths
+
+    def position(self, bucket: str) -> str:
+        """Return the cursor behind the last change of now.
+
+        :param bucket: the collection.
+        :raises StorageError: when the storage fails.
+        """
+        return self._watches.position(bucket)
+
+    def follow(self, bucket: str, cursor: str, *, prefix: str = "", limit: int = 500) -> Page:
+        """Return the changes behind a cursor, without their secrets.
+
+        :param bucket: the collection.
+        :param cursor: as for any follower.
+        :param prefix: only records whose names begin so.
+        :param limit: the most entries of the log to look at.
+        :raises Compacted: when some of what lies behind the cursor is not kept any more.
+        :raises StateValidationError: when it is no cursor of this bucket.
+        :raises StorageError: when the storage fails.
+        """
+        page = self._watches.follow(bucket, cursor, prefix=prefix, limit=limit)
+        return replace(page, changes=[redacted_change(change, self._paths) for change in page.changes])
+
+    def following(self, bucket: str) -> AbstractContextManager[Wait]:
+        """Open what a follower needs to wait for changes.
+
+        :param bucket: the collection.
+        :raises StorageError: when the storage fails.
+        """
+        return self._watches.following(bucket)

@@ -1,0 +1,260 @@
+"""Reading and writing conversations: one read and one write for a turn, wherever the document lies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from msgspec import Struct
+
+from ..core.held import VALUE, put, taken_away
+from ..core.ports import UNSEEN
+from ..core.record import JSONObject, Key, Origin, Record, living
+from ..core.retry import ATTEMPTS, pause
+from ..core.step import Decide, Step
+from ..core.together import Together
+from ..errors import StateConflict, StateManagerError
+from .channel import Channel
+from .document import CHANNELS, LINK, Act, Documents, Situation, linked_to
+from .parts import FlowParts
+
+MAX_HINTS = 4096
+"""For how many channels the key of their member is remembered."""
+
+SLACK = timedelta(hours=1)
+"""How much longer than the document the link of a channel is kept, so that few turns have to write it.
+
+A link counts only as long as the document that it leads to, so nothing lives longer by it.
+"""
+
+
+class Found(Struct, frozen=True):
+    """A conversation as it was read or written last.
+
+    :param situation: what it is made of.
+    :param records: the live records by name, None where there is none.
+    """
+
+    situation: Situation
+    records: Mapping[str, Record | None]
+
+    @property
+    def seen(self) -> Record | None:
+        """What lies under the key of the document; a link that leads nowhere any more, too."""
+        return self.records.get(self.situation.home)
+
+    @property
+    def record(self) -> Record | None:
+        """The document's record; None where nothing is stored."""
+        return None if linked_to(_document(self.seen)) is not None else self.seen
+
+    @property
+    def version(self) -> int:
+        """The version of what lies there; 0 where nothing does."""
+        return 0 if self.seen is None else self.seen.version
+
+
+class Elsewhere(StateManagerError):
+    """The document lies under another key by now: somebody has linked the channel, or the member's has expired."""
+
+
+class Conversations:
+    """Finds and keeps the documents of one app.
+
+    :param parts: the running parts.
+    """
+
+    def __init__(self, parts: FlowParts) -> None:
+        self._parts = parts
+        self._bucket = parts.bucket
+
+    def find(self, channel: Channel, more: Iterable[str] = ()) -> Found:
+        """Read a conversation, usually in one step.
+
+        :param channel: its channel.
+        :param more: names of further keys that are looked at.
+        :raises StorageError: when the storage fails.
+        """
+        key, hints = channel.key, self._parts.hints
+        names = dict.fromkeys((key, *more))
+        hint = hints.get(key)
+        if hint is not None:
+            names[hint] = None
+        records = self._read(list(names))
+        link = linked_to(_document(records[key]))
+        if link is not None and link not in records:
+            records |= self._read([link])
+        if link is not None:
+            _remember(hints, key, link)
+        return _found(channel, records)
+
+    def _read(self, names: Sequence[str]) -> dict[str, Record | None]:
+        found = self._bucket.find_many(names, strong=True)
+        return {name: _record(found.get(name)) for name in names}
+
+    def save(
+        self,
+        found: Found,
+        acts: Sequence[Act],
+        *,
+        origin: Origin,
+        also: Mapping[str, Decide] | None = None,
+        strict: bool = False,
+        more: Sequence[str] = (),
+        session: Any = None,
+    ) -> Found:
+        """Carry out acts on what is stored, and renew the conversation's time to live.
+
+        Where somebody else was faster the acts are carried out again, on what is there then.
+
+        :param found: the conversation as it was read.
+        :param acts: pure changes, in order.
+        :param origin: who asks.
+        :param also: what else is written in the same transaction, by name.
+        :param strict: refuse instead, where what is stored is not what was read.
+        :param more: names of further keys that the acts look at.
+        :param session: write inside this session's transaction.
+        :raises StateConflict: when ``strict`` and somebody else was faster, or racers won every attempt.
+        :raises StateManagerError: whatever an act refuses with.
+        :raises StorageError: when the storage fails.
+        """
+        for attempt in range(1, ATTEMPTS + 1):
+            saving = _Saving(self._parts, found, acts, strict)
+            try:
+                return saving.run(origin, also or {}, session)
+            except Elsewhere as gone:
+                if strict or attempt == ATTEMPTS:
+                    raise StateConflict(Key(self._bucket.name, found.situation.home), None, None) from gone
+            pause(attempt)
+            found = self.find(found.situation.channel, more)
+        raise AssertionError("the last attempt returns or raises")  # pragma: no cover - the type checker cannot see it
+
+
+class _Saving:
+    """One attempt to write a conversation."""
+
+    def __init__(self, parts: FlowParts, found: Found, acts: Sequence[Act], strict: bool) -> None:
+        self._parts = parts
+        self._bucket = parts.bucket
+        self._found = found
+        self._acts = acts
+        self._strict = strict
+        self._ttl = timedelta(seconds=parts.ttl)
+
+    def run(self, origin: Origin, also: Mapping[str, Decide], session: Any) -> Found:
+        """Write, one record alone where that is enough."""
+        found, now = self._found, self._bucket.clock.now()
+        before = found.situation
+        after = self._after(before, now)
+        names = {before.home, after.home, *(n for n in after.documents if _differs(before, after, n))}
+        links = self._links(after, now)
+        if names == {before.home} and not links and not also:
+            seen = UNSEEN if found.seen is None else found.seen
+            written = self._bucket.write(before.home, self._alone, origin=origin, session=session, seen=seen)
+            return _found(before.channel, {**found.records, before.home: living(written)})
+        return self._together(sorted(names), [link for link in links if link not in names], origin, also, session)
+
+    def _alone(self, stored: Record | None, now: datetime) -> Step | None:
+        """Decide about the document's own record."""
+        home = self._found.situation.home
+        return self._step(home, stored, self._settled({home: living(stored)}, now), now)
+
+    def _together(
+        self, names: Sequence[str], links: Sequence[str], origin: Origin, also: Mapping[str, Decide], session: Any
+    ) -> Found:
+        """Write several records, all or nothing."""
+        there: dict[str, Record | None] = {}
+        settled: list[Situation] = []
+
+        def note(stored: Mapping[str, Record | None]) -> None:
+            settled.clear()
+            there.update({name: stored[name] for name in names})
+
+        def decision(name: str) -> Decide:
+            def decide(stored: Record | None, now: datetime) -> Step | None:
+                if not settled:
+                    settled.append(self._settled(there, now))
+                return self._step(name, stored, settled[0], now)
+
+            return decide
+
+        decisions = {**{name: decision(name) for name in names}, **dict.fromkeys(links, self._renewed), **also}
+        written = Together(self._bucket).write(decisions, origin=origin, conditions=note, session=session)
+        for name in names:
+            if (link := linked_to(_document(written[name]))) is not None:
+                _remember(self._parts.hints, name, link)
+        return _found(self._found.situation.channel, {**self._found.records, **{n: written[n] for n in names}})
+
+    def _after(self, situation: Situation, now: datetime) -> Situation:
+        for act in self._acts:
+            situation = act(situation, now)
+        return situation
+
+    def _settled(self, stored: Mapping[str, Record | None], now: datetime) -> Situation:
+        """Carry out the acts on what is stored."""
+        found, key = self._found, self._found.situation.channel.key
+        documents: dict[str, JSONObject | None] = dict(found.situation.documents)
+        documents |= {name: _document(record) for name, record in stored.items()}
+        if key not in stored:
+            # Who takes a channel away from a member takes it out of the document too, which is looked at.
+            documents[key] = {LINK: found.situation.home}
+        present = Situation.of(found.situation.channel, documents)
+        record = stored.get(present.home)
+        version = 0 if record is None else record.version
+        if present.home != found.situation.home or (linked_to(_document(record)) and version != found.version):
+            raise Elsewhere(f"{found.situation.home} is not where the conversation lies.")
+        if self._strict and version != found.version:
+            raise StateConflict(Key(self._bucket.name, present.home), found.version, version or None)
+        return self._after(present, now)
+
+    def _step(self, name: str, stored: Record | None, situation: Situation, now: datetime) -> Step | None:
+        key, value = Key(self._bucket.name, name), situation.documents.get(name)
+        if value is None and name == situation.home:
+            value = situation.document(now)
+        if value is None:
+            return taken_away(stored, now)
+        lives = self._ttl + SLACK if LINK in value else self._ttl
+        return put(key, stored, value, now=now, expires_at=now + lives)
+
+    def _links(self, situation: Situation, now: datetime) -> list[str]:
+        """Return the other channels' links where the present one's does not last as long as the document will."""
+        document = situation.documents.get(situation.home)
+        link = self._found.records.get(situation.channel.key)
+        if situation.home == situation.channel.key or document is None:
+            return []
+        if link is not None and link.expires_at is not None and link.expires_at >= now + self._ttl:
+            return []
+        return list(document.get(CHANNELS, ()))
+
+    def _renewed(self, stored: Record | None, now: datetime) -> Step | None:
+        """Decide about the link of a channel: it is kept on, if it is still one."""
+        alive = living(stored)
+        if alive is None or linked_to(_document(alive)) != self._found.situation.home:
+            return None
+        return put(alive.key, stored, alive.data[VALUE], now=now, expires_at=now + self._ttl + SLACK)
+
+
+def _found(channel: Channel, records: Mapping[str, Record | None]) -> Found:
+    documents: Documents = {name: _document(record) for name, record in records.items()}
+    return Found(Situation.of(channel, documents), records)
+
+
+def _document(record: Record | None) -> JSONObject | None:
+    value = None if record is None else record.data.get(VALUE)
+    return value if isinstance(value, dict) else None
+
+
+def _record(found: Any) -> Record | None:
+    record: Record | None = found.record() if found is not None and not isinstance(found, Record) else found
+    return record
+
+
+def _differs(before: Situation, after: Situation, name: str) -> bool:
+    return after.documents.get(name) is not before.documents.get(name)
+
+
+def _remember(hints: Any, key: str, link: str) -> None:
+    hints[key] = link
+    while len(hints) > MAX_HINTS:
+        hints.popitem(last=False)

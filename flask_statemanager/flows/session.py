@@ -1,0 +1,230 @@
+"""A session: one conversation in the hands of a program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any
+
+from ..core.codec import clean
+from ..core.record import JSON, Record
+from ..core.step import Decide
+from ..errors import StateManagerError
+from .accessors import Accessors
+from .channel import Channel
+from .conversations import Conversations, Found
+from .document import Act, Situation
+from .messaging import Message
+from .outgoing import Outgoing
+from .parts import FlowParts, Note
+from .verbs import Verbs
+
+
+class FlowSession(Accessors, Verbs):
+    """One conversation, as it was read when it was opened, or written last.
+
+    Outside of a ``with`` statement each verb is committed when it returns. Inside one, everything is committed at its
+    end, in one write, or nothing where the block raises. Where somebody else has written meanwhile, the changes are
+    made again on what is there then. A session serves one thread.
+
+    >>> # with state_manager.flows.open("web", "visitor-7") as session:
+    >>> #     session.transition_flow("offer", "amount")
+    >>> #     session.set_component_awaiting(True)
+
+    :param parts: the running parts.
+    :param channel: where the conversation takes place.
+    """
+
+    def __init__(self, parts: FlowParts, channel: Channel) -> None:
+        self._parts = parts
+        self._conversations = Conversations(parts)
+        self._found = self._conversations.find(channel)
+        self._present = self._found.situation
+        self._acts: list[Act] = []
+        self._notes: list[Note] = []
+        self._more: list[str] = []
+        self._depth = 0
+        self.messaging = Outgoing(self)
+
+    def __repr__(self) -> str:
+        channel = self._present.channel
+        return f"<FlowSession {channel.type}:{channel.identifier} version {self.version}>"
+
+    # -- what the halves stand on ----------------------------------------------------------------------------------
+
+    @property
+    def _situation(self) -> Situation:
+        return self._present
+
+    @property
+    def _record(self) -> Record | None:
+        return self._found.record
+
+    def _now(self) -> datetime:
+        return self._parts.bucket.clock.now()
+
+    def _act(self, act: Act, event: str, details: Mapping[str, Any], *, looks_at: Sequence[str] = ()) -> None:
+        """Take an act into the turn; commit it where there is none."""
+        present = act(self._with(looks_at), self._now())
+        self._acts.append(act)
+        self._present = present
+        self.note(event, **details)
+        if not self._depth:
+            self.commit()
+
+    def _with(self, names: Sequence[str]) -> Situation:
+        """Return the conversation with further keys looked at."""
+        missing = [name for name in names if name not in self._present.documents]
+        if not missing:
+            return self._present
+        self._more += missing
+        found = self._conversations.find(self._present.channel, self._more)
+        self._take(found)
+        return self._present
+
+    def _take(self, found: Found) -> None:
+        """Go on from what is stored, with what this session has changed."""
+        present, now = found.situation, self._now()
+        for act in self._acts:
+            present = act(present, now)
+        self._found, self._present = found, present
+
+    @property
+    def channel(self) -> Channel:
+        """Where the conversation takes place."""
+        return self._present.channel
+
+    @property
+    def collecting(self) -> bool:
+        """Whether changes are collected, to be committed at the end of a ``with`` statement."""
+        return self._depth > 0
+
+    # -- committing ------------------------------------------------------------------------------------------------
+
+    @property
+    def version(self) -> int:
+        """The version that was read, or written last; 0 where nothing is stored."""
+        return self._found.version
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is anything that is not committed."""
+        return bool(self._acts or self._notes)
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What has happened since the last commit, for the audit trail."""
+        return tuple(self._notes)
+
+    def note(self, event: str, **details: Any) -> None:
+        """Note something for the audit trail; it is written with the next commit.
+
+        :param event: what it is, for example ``validation``.
+        :param details: what belongs to it, JSON without secrets.
+        """
+        self._notes.append(Note(event, self._present.channel, self.get_member_id(), clean(details, "details", 2**16)))
+
+    def __enter__(self) -> FlowSession:
+        self._depth += 1
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._depth -= 1
+        if self._depth:
+            return
+        if kind is None:
+            self.commit()
+        else:
+            self.discard()
+
+    def commit(
+        self, *, also: Mapping[str, Decide] | None = None, strict: bool = False, session: Any = None
+    ) -> FlowSession:
+        """Write what this session has changed, in one transaction, and renew the conversation's time to live.
+
+        :param also: what else is written in the same transaction: decisions by the names of keys of the same bucket.
+        :param strict: refuse where somebody else has written since this session has read.
+        :param session: write inside this session's transaction; what is to be sent is sent at once then.
+        :returns: this session, as it is stored.
+        :raises StateConflict: when ``strict`` and somebody else was faster, or racers won every attempt; the changes
+            are still there, to be committed again or discarded.
+        :raises StateValidationError: when a change is not acceptable on what is stored by now.
+        :raises LimitExceeded: when the document gets too large.
+        :raises StorageError: when the storage fails.
+        """
+        parts = self._parts
+        beside = {} if parts.accompany is None else dict(parts.accompany(self.notes))
+        origin = parts.origin(actor=None, source=None, reason=None)
+        found = self._conversations.save(
+            self._found,
+            tuple(self._acts),
+            origin=origin,
+            also={**beside, **(also or {})},
+            strict=strict,
+            more=self._more,
+            session=session,
+        )
+        self._acts, self._notes, self._more = [], [], []
+        self._found, self._present = found, found.situation
+        self.messaging.release()
+        return self
+
+    def discard(self) -> None:
+        """Forget what is not committed, and what was to be sent."""
+        self._acts, self._notes, self._more = [], [], []
+        self._present = self._found.situation
+        self.messaging.forget()
+
+    def refresh(self) -> FlowSession:
+        """Read the conversation again; what is not committed is made again on it.
+
+        :returns: this session.
+        :raises StorageError: when the storage fails.
+        """
+        self._take(self._conversations.find(self._present.channel, self._more))
+        return self
+
+    def touch(self) -> None:
+        """Renew the time to live of the conversation, and change nothing else.
+
+        :raises StateConflict: when racers won every attempt.
+        :raises StorageError: when the storage fails.
+        """
+        if not self._depth:
+            self.commit()
+
+    def dispatch(self, messages: Sequence[Message]) -> None:
+        """Send messages now.
+
+        :param messages: the messages, in order.
+        """
+        for message in messages:
+            self._parts.messaging().send(message)
+
+    def initialize_channel(self, channel_type: str, channel_id: str) -> None:
+        """Take the session to another channel: the one way to change it.
+
+        The conversation of that channel is read. What belonged to the one before stays there.
+
+        :param channel_type: for example ``whatsapp``.
+        :param channel_id: who is at the other end.
+        :raises StateManagerError: when there are changes that are not committed.
+        :raises StateValidationError: when the channel is none.
+        :raises StorageError: when the storage fails.
+        """
+        channel = Channel.of(channel_type, channel_id)
+        if self._acts:
+            raise StateManagerError("The channel cannot change in the middle of a turn: commit() or discard() first.")
+        self._more = []
+        self._take(self._conversations.find(channel))
+        self.touch()
+
+    def _clean(self, value: JSON, field: str) -> JSON:
+        return clean(value, field, self._parts.limit)
+
+
+FlowStateManager = FlowSession
+"""What other systems call the session."""
