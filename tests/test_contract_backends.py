@@ -31,6 +31,7 @@ from flask_statemanager.testing.contract import (
     SearchContract,
     SnapshotContract,
     Store,
+    TellContract,
     WatchContract,
 )
 from flask_statemanager.testing.contract.joining import Joins
@@ -78,6 +79,7 @@ class TestMemory(
 
 
 class SqlContract(
+    TellContract,
     WatchContract,
     EnqueueContract,
     IdempotencyContract,
@@ -92,7 +94,7 @@ class SqlContract(
     JoinContract,
     BackendContract,
 ):
-    powers: ClassVar[set[str]] = {*OWN, "JoinsTransaction"}
+    powers: ClassVar[set[str]] = {*OWN, "JoinsTransaction", "Tells"}
 
     @pytest.fixture
     def engine(self) -> Iterator[Engine]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import tracemalloc
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from flask_statemanager.cache.near import OVERHEAD, NearCache
 from flask_statemanager.core.entry import Entry
 from flask_statemanager.core.record import Key
 from flask_statemanager.testing.contract.store import new_record
+from tests.nearness import near_hits, read, warm
 from tests.processes.child import Child, until
 from tests.servers.proxy import TcpProxy
 from tests.worlds import World, build, cached_by, entered
@@ -189,22 +189,6 @@ def near_world(tmp_path: Path, redis_url: str) -> Iterator[World]:
 def other(near_world: World, tmp_path: Path, redis_url: str) -> Iterator[World]:
     """Another application on the same database; the app context is its own."""
     yield from entered(build("sqlite", f"sqlite:///{tmp_path / 'w.db'}", **config(redis_url)))
-
-
-def near_hits(world: World) -> int:
-    return int(world.runtime.counters.value("cache.near"))
-
-
-def read(world: World, name: str = "u1") -> int | None:
-    with world.app.app_context():
-        state = world.states.get_state(name)
-    return None if state is None else state.version
-
-
-def warm(world: World, name: str = "u1") -> None:
-    """Read until the near cache answers."""
-    before = near_hits(world)
-    until(lambda: (read(world, name), near_hits(world))[1] > before, "the near cache answers")
 
 
 def test_the_second_read_asks_nobody(near_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -422,13 +406,6 @@ def test_a_forked_process_begins_empty_and_listens_for_itself(tmp_path: Path, re
             assert (version, early) == (1, 0)
             assert late > 0
         assert child.rest() == []
-
-
-def test_without_a_redis_it_has_no_effect_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    for world in entered(build("sqlite", f"sqlite:///{tmp_path / 'w.db'}", STATEMANAGER_NEAR_CACHE_BYTES=10)):
-        with caplog.at_level(logging.WARNING, "flask_statemanager"):
-            assert world.states.get_state("u1") is None
-        assert caplog.text.count("STATEMANAGER_NEAR_CACHE_BYTES has no effect") == 1
 
 
 def test_closing_ends_its_thread(near_world: World) -> None:

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from ..config import Settings
+from ..core.hearing import Tells
 from ..core.ports import Backend, ReadCache
 from ..errors import ConfigurationError, shown
 
@@ -122,12 +123,26 @@ def open_cache(
     """
     found = _wanted(extensions, redis_manager, settings, backend)
     if found is None:
-        if settings.near_cache_bytes:
-            logger.warning("STATEMANAGER_NEAR_CACHE_BYTES has no effect here: there is no read cache in Redis.")
-        return None
+        return _near_only(settings, backend, count, follow) if settings.near_cache_bytes else None
     client, prefix = found
     store = settings.cache_prefix or hashlib.sha256(backend.identity.encode()).hexdigest()[:12]
     cache: ReadCache = _loaded("opening").opened((client, f"{prefix}{name}:{store}:"), settings, count, follow)
+    return cache
+
+
+def _near_only(
+    settings: Settings,
+    backend: Backend,
+    count: Callable[[str, int], None],
+    follow: Callable[[str, Callable[[], int]], None],
+) -> ReadCache | None:
+    """Return a near cache before a store that other processes share, and that tells what they change."""
+    if not backend.shareable or not isinstance(backend, Tells):
+        logger.warning(
+            "STATEMANAGER_NEAR_CACHE_BYTES has no effect here: states that this process has to itself are near already."
+        )
+        return None
+    cache: ReadCache = _loaded("near_reads").opened(backend, settings, count, follow)
     return cache
 
 

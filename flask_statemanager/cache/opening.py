@@ -14,6 +14,7 @@ from .listener import Listener
 from .near import NearCache
 from .redis_cache import RedisReadCache
 from .shared import SharedEntries
+from .tracking import RedisTracking
 
 logger = logging.getLogger("flask_statemanager")
 
@@ -38,7 +39,7 @@ def opened(
     if settings.near_cache_bytes and isinstance(line, PrivateLine):
         lease = settings.near_cache_lease
         kept = NearCache(settings.near_cache_bytes, ttl=settings.cache_ttl, lease=lease)
-        near = kept, Listener(line, keys, kept, lease)
+        near = kept, Listener(RedisTracking(line, keys, lease).hearing, kept, lease)
         follow("cache.near", lambda: kept.hits)
     elif settings.near_cache_bytes:
         logger.warning("STATEMANAGER_NEAR_CACHE_BYTES has no effect: this Redis is reached through a cluster client.")

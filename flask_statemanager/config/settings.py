@@ -55,8 +55,8 @@ class Settings(WebSettings):
     cache: str = declared(
         one_of("auto", "on", "off"),
         "auto",
-        "The read cache: ``auto`` has it where there is a Redis, but not in front of SQLite, which answers sooner than "
-        "Redis; ``on`` there too; ``off`` never.",
+        "The read cache in Redis: ``auto`` has it where there is a Redis, but not in front of SQLite, which answers "
+        "sooner than Redis; ``on`` there too; ``off`` never.",
     )
     cache_url: str | None = declared(
         a_cache_url,
@@ -73,11 +73,13 @@ class Settings(WebSettings):
     near_cache_bytes: int = declared(
         a_count(0, 2**40),
         0,
-        "The most bytes of the near cache, which keeps in each process what it has read from the cache in Redis (6 or "
-        "later). 0: no near cache.",
+        "The most bytes of the near cache, which keeps in each process what it has read: of the cache in Redis (6 or "
+        "later), or of the database where there is no such cache. 0: no near cache.",
     )
     near_cache_lease: float = declared(
-        a_pace, 1.0, "Seconds for which the near cache answers without having heard from Redis: how stale it can be."
+        a_pace,
+        1.0,
+        "Seconds for which the near cache answers without having heard what has changed: how stale it can be.",
     )
     idempotency_ttl: float = declared(
         some_seconds, 72 * 3600.0, "Seconds that the answer to a call with an ``idempotency_key`` is remembered."

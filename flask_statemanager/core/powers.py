@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from ..errors import ConfigurationError
 from .enqueues import Enqueues
 from .follows import Watches
+from .hearing import Tells
 from .idempotency import Remembered, Request
 from .lists import Lists
 from .looks_back import LooksBack
@@ -250,6 +251,7 @@ ALL = (
     Lists,
     Purges,
     Watches,
+    Tells,
     Snapshots,
     LooksBack,
 )

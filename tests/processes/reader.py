@@ -25,6 +25,8 @@ def answer(shared: Shared, order: dict[str, Any]) -> Any:
     if order["do"] == "read":
         state = states.get_state(name)
         return None if state is None else state.version
+    if order["do"] == "warm":
+        return first_and_later(shared, name)[0]
     if order["do"] == "count":
         return shared.runtime.counters.snapshot()
     if order["do"] == "fork":

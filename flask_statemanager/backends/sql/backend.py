@@ -40,6 +40,7 @@ from .sessions import made_whole
 from .snapshots import SqlSnapshots
 from .statements import Statements
 from .tables import Tables
+from .telling import SqlTells
 
 _TUNING = frozenset(
     ("user", "password", "passfile", "application_name", "connect_timeout", "sslmode", "sslcert", "sslkey", "timeout")
@@ -56,6 +57,7 @@ class SqlBackend(
     SqlPurges,
     SqlLists,
     SqlFeed,
+    SqlTells,
     SqlSnapshots,
     Backend,
     KeepsHistory,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 from sqlalchemy.engine import Engine
@@ -185,6 +185,23 @@ class Pool:
         :raises StorageError: when no connection is to be had, or the database fails.
         """
         return Loan(self, write)
+
+    @contextmanager
+    def private(self) -> Iterator[SqlUnit]:
+        """Lend a unit for single reads, on a connection that the pool does not count, for as long as the block takes.
+
+        :raises StorageError: when no connection is to be had, or the database fails.
+        """
+        fairy = self.checked_out()
+        unit = SqlUnit(fairy.dbapi_connection, self.dialect, self.table)
+        fairy.detach()
+        try:
+            with unit.translated():
+                self.dialect.begin(unit.connection, write=False)
+            yield unit
+        finally:
+            with suppress(self.dialect.errors):
+                unit.connection.close()
 
     def close(self) -> None:
         """Give back what is kept between units; nothing here."""

@@ -144,7 +144,7 @@ class SqlFeed(SqlPower, Watches, Backend):
         """Return the entries behind a revision, up to the first gap that is not settled."""
         entries, number = self._look(unit, after, limit)
         if number < len(entries) and self._frontier.note is None:
-            self._frontier.note = self._noted(unit)
+            self._frontier.note = self.noted(unit)
             entries, number = self._look(unit, after, limit)
         return entries[:number]
 
@@ -158,14 +158,18 @@ class SqlFeed(SqlPower, Watches, Backend):
         settled = self._frontier.settled_at(int(rows[0][3]), known)
         return entries, safe(after, [each.revision for each in entries], settled)
 
-    def _noted(self, unit: SqlUnit) -> Note:
+    def noted(self, unit: SqlUnit) -> Note:
+        """Return a transaction's id of now, and the newest revision that was drawn before it.
+
+        :param unit: an open unit.
+        """
         [[xid, revision]] = unit.run(self._feed.note, {})
         return Note(xid, revision)
 
     def _settled_now(self, unit: SqlUnit, compacted: int) -> int:
         """Return the newest revision up to which everything is settled, once that is known."""
         known, ends = self._frontier.settled, time.monotonic() + PATIENCE
-        note = self._noted(unit)
+        note = self.noted(unit)
         while not self._ended(unit, note.xid) and not self._gapless(unit, known, note.revision):
             if time.monotonic() >= ends:
                 if known < max(compacted, 1):

@@ -35,25 +35,26 @@ class FeedStatements:
         if statements.postgres:
             xid = cast(cast(func.pg_current_xact_id(), Text), BigInteger)
             # The statement sees what there was when it began; the id is given out while it runs.
-            self.note = compiled(select(xid, self._reached()), dialect)
-            self.oldest = compiled(select(self._oldest()), dialect)
+            self.note = compiled(select(xid, self.reached()), dialect)
+            self.oldest = compiled(select(self.oldest_running()), dialect)
 
     def _entries(self) -> Select[Any]:
         log = self._log
         behind = log.revision > bindparam("k_after", type_=log.revision.type)
-        oldest = self._oldest() if self._statements.postgres else _NONE
+        oldest = self.oldest_running() if self._statements.postgres else _NONE
         found: Select[Any] = select(log.revision, log.bucket, log.name, oldest).where(behind).order_by(log.revision)
         return found.limit(bindparam("k_limit", type_=BigInteger()))
 
-    def _oldest(self) -> ColumnElement[int]:
+    def oldest_running(self) -> ColumnElement[int]:
+        """Return the oldest transaction that is running, on PostgreSQL."""
         snapshot = func.pg_snapshot_xmin(func.pg_current_snapshot())
         return cast(cast(snapshot, Text), BigInteger)
 
     def _newest(self) -> ColumnElement[int]:
         return func.coalesce(select(func.max(self._log.revision)).scalar_subquery(), _NONE)
 
-    def _reached(self) -> ColumnElement[int]:
-        """The newest revision, or a higher one that was removed."""
+    def reached(self) -> ColumnElement[int]:
+        """Return the newest revision, or a higher one that was removed."""
         removed = func.coalesce(select(func.max(self._noted.compacted)).scalar_subquery(), _NONE)
         higher = func.greatest if self._statements.postgres else func.max
         return higher(self._newest(), removed, type_=BigInteger())
@@ -61,7 +62,7 @@ class FeedStatements:
     def _head(self) -> ClauseElement:
         noted = self._noted
         here = select(noted.compacted).where(noted.bucket == bindparam("k_bucket", type_=noted.bucket.type))
-        return select(func.coalesce(here.scalar_subquery(), _NONE), self._reached())
+        return select(func.coalesce(here.scalar_subquery(), _NONE), self.reached())
 
     def _number(self) -> Select[Any]:
         revision = self._log.revision

@@ -33,6 +33,16 @@ class SharedConnection(Pool):
                 fairy.close()
 
     @contextmanager
+    def private(self) -> Iterator[SqlUnit]:
+        """Lend the shared connection, as there is no other; what is open on it is seen too.
+
+        :raises StorageError: when it cannot be opened.
+        """
+        with self.unit(write=False) as unit:
+            pass
+        yield unit
+
+    @contextmanager
     def unit(self, *, write: bool) -> Iterator[SqlUnit]:
         """Lend the shared connection.
 

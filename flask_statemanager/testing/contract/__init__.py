@@ -39,6 +39,7 @@ for _module in (
     "watching",
     "snapshotting",
     "looking_back",
+    "telling",
 ):
     pytest.register_assert_rewrite(f"{__name__}.{_module}")
 
@@ -55,6 +56,7 @@ from .purging import PurgeContract  # noqa: E402
 from .searching import CountContract, SearchContract  # noqa: E402
 from .snapshotting import SnapshotContract  # noqa: E402
 from .store import Store  # noqa: E402
+from .telling import TellContract  # noqa: E402
 from .watching import WatchContract  # noqa: E402
 
 __all__ = [
@@ -72,5 +74,6 @@ __all__ = [
     "SearchContract",
     "SnapshotContract",
     "Store",
+    "TellContract",
     "WatchContract",
 ]
