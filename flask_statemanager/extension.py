@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import threading
 import warnings
@@ -42,6 +43,9 @@ from .security.actor import ActorLoader
 from .security.identity import IdentityLoader
 from .snapshots.archive import Archive
 from .workshop import check_shareable
+
+TRACKS = f"{__package__}.tracks"
+"""Loaded by name, as most apps track nothing."""
 
 
 class StateManager(
@@ -177,6 +181,8 @@ class StateManager(
         owns = isinstance(backend, SqlBackend) and "sqlalchemy" not in app.extensions
         storage = storage_at(settings.snapshots, app.instance_path)
         runtime = Runtime(settings, self._declarations, backend, owns_database=owns, snapshot_storage=storage)
+        if settings.track_requests:
+            runtime.tracking = importlib.import_module(TRACKS).track(app, runtime)
         runtime.shelves.check()
         app.extensions[EXTENSION] = runtime
         if settings.worker == "embedded":

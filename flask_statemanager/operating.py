@@ -12,6 +12,7 @@ from .errors import StateValidationError, shown
 from .lifecycle.state import State
 from .metrics.records import log_operation
 from .runtime import Runtime
+from .tracking.face import Tracking
 
 
 class Operating(ABC):
@@ -20,6 +21,11 @@ class Operating(ABC):
     @abstractmethod
     def _runtime(self) -> Runtime:
         """Return the running parts of the present app."""
+
+    @property
+    def tracking(self) -> Tracking:
+        """The tracking of this app's requests and sessions."""
+        return self._runtime().tracking
 
     def get_state_or_404(self, state_id: str, description: str | None = None) -> State:
         """Return a state, or end the request with 404; for views.

@@ -60,6 +60,7 @@ from .snapshots.archive import Archive
 from .snapshots.automatic import AutoSnapshots
 from .snapshots.directory import DirectoryStorage
 from .snapshots.storage import SnapshotStorage
+from .tracking.face import Tracking
 from .workshop import Workshop
 
 EXTENSION = "statemanager"
@@ -107,7 +108,7 @@ class Runtime:
         self.cache: ReadCache | None = None
         self._owns_database = owns_database
         self._redis_manager = redis_manager
-        self.completed = False
+        self.completed, self.tracking = False, Tracking(declarations.clock)
         self._lock = threading.Lock()
         definitions = declarations.definitions
         self.callbacks = CallbackRunner(
@@ -290,6 +291,7 @@ class Runtime:
 
     def close(self) -> None:
         """End this process's threads, and give back what the backend keeps; for tests."""
+        self.tracking.close()
         self.workshop.close()
         if self.cache is not None:
             self.cache.close()

@@ -17,10 +17,12 @@ from .values import (
     a_key_prefix,
     a_pace,
     a_redis_url,
+    a_share,
     a_text,
     one_of,
     some_bytes,
     some_fields,
+    some_names,
     some_seconds,
 )
 from .web import WebSettings
@@ -177,6 +179,49 @@ class Settings(WebSettings):
         False,
         "Whether the worker makes snapshots by itself.",
         alias="STATE_PERSISTENCE_ENABLED",
+    )
+    track_requests: bool = declared(
+        a_flag,
+        False,
+        "Whether requests and sessions are noted in a bucket of keys and values: :doc:`tracking`.",
+    )
+    track_bucket: str = declared(
+        a_text,
+        "tracking",
+        "The bucket of these notes. One that the application does not declare itself keeps its changes for a minute.",
+    )
+    request_prefix: str = declared(a_text, "request:", "What the keys of requests begin with.")
+    session_prefix: str = declared(a_text, "session:", "What the keys of sessions begin with.")
+    request_state_ttl: float = declared(some_seconds, 300.0, "Seconds that the keys of a request are kept.")
+    session_state_ttl: float = declared(
+        some_seconds, 3600.0, "Seconds that the key of a session is kept behind the last request of its user."
+    )
+    track_sample: float = declared(
+        a_share,
+        1.0,
+        "Which share of the requests is noted, from 0 to 1, by their correlation ids: all services that use the same "
+        "share choose the same ones. Sessions are noted with each.",
+    )
+    track_headers: tuple[str, ...] = declared(
+        some_names,
+        ("Accept", "Content-Length", "Content-Type", "Host", "User-Agent"),
+        "The headers of a request that are noted; none that carries secrets is accepted.",
+    )
+    track_query: tuple[str, ...] = declared(
+        some_names,
+        (),
+        "The arguments of query strings whose values are noted; of the others only the names are.",
+    )
+    track_queue: int = declared(
+        a_count(1, 1_000_000),
+        1000,
+        "How many notes may wait to be written in a process. What comes on top is dropped and counted.",
+    )
+    track_share: float = declared(
+        a_share,
+        0.05,
+        "The share of its time, above 0 to 1, that each process writes notes at the most, so that the others keep "
+        "theirs.",
     )
 
     @classmethod

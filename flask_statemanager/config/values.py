@@ -5,6 +5,7 @@ Each function reads a value as it stands in the config, or raises ValueError wit
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -136,6 +137,33 @@ def some_fields(value: Any) -> tuple[IndexedField, ...]:
     if not isinstance(value, Mapping) or not all(isinstance(names, list | tuple) for names in value.values()):
         raise ValueError("must be a dict of lists, such as {'user': ['data.plan', 'data.amount:number']}")
     return tuple(dict.fromkeys(IndexedField.parse(name, each) for name, names in value.items() for each in names))
+
+
+_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~\[\]-]{1,100}")
+
+
+def some_names(value: Any) -> tuple[str, ...]:
+    """Read names, such as those of headers.
+
+    :param value: as it stands in the config.
+    :raises ValueError: when it is no list of them.
+    """
+    names = value if isinstance(value, list | tuple | set | frozenset) else [None]
+    if all(isinstance(name, str) and _NAME.fullmatch(name) for name in names):
+        return tuple(names)
+    raise ValueError("must be a list of names, such as ['Content-Type', 'User-Agent']")
+
+
+def a_share(value: Any) -> float:
+    """Read a share of a whole.
+
+    :param value: as it stands in the config.
+    :raises ValueError: when it is none from 0 to 1.
+    """
+    share = _number_of(value)
+    if 0.0 <= share <= 1.0:
+        return share
+    raise ValueError("must be a number from 0 to 1")
 
 
 def one_of(*words: str) -> Callable[[Any], str]:

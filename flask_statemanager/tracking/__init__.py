@@ -1,0 +1,1 @@
+"""Tracking: which requests there are and were, and which users have sent them."""
