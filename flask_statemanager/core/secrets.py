@@ -34,6 +34,26 @@ def redacted(value: JSON, paths: Paths) -> JSON:
     return shown
 
 
+def without(value: JSON, secret: str | None) -> JSON:
+    """Return a value in whose texts and names a secret is covered wherever it stands.
+
+    >>> without({"error": "401 for s3cret"}, "s3cret")
+    {'error': '401 for [redacted]'}
+
+    :param value: a clean value.
+    :param secret: the secret; None where there is none.
+    """
+    if not secret:
+        return value
+    if isinstance(value, str):
+        return value.replace(secret, REDACTED)
+    if isinstance(value, list):
+        return [without(each, secret) for each in value]
+    if isinstance(value, dict):
+        return {without(name, secret): without(each, secret) for name, each in value.items()}
+    return value
+
+
 def _cover(value: JSON, path: Sequence[str]) -> None:
     *way, last = path
     for name in way:

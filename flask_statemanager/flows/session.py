@@ -9,16 +9,22 @@ from typing import Any
 
 from ..core.codec import clean
 from ..core.record import JSON, Record
+from ..core.secrets import without
 from ..core.step import Decide
 from ..errors import StateManagerError
 from .accessors import Accessors
+from .atomic import AtomicStateManager, RedisAtomic
 from .channel import Channel
 from .conversations import Conversations, Found
 from .document import Act, Situation
 from .messaging import Message
 from .outgoing import Outgoing
 from .parts import FlowParts, Note
+from .update import textual
 from .verbs import Verbs
+
+MAX_DETAILS = 2**16
+"""Bytes of what belongs to one note."""
 
 
 class FlowSession(Accessors, Verbs):
@@ -34,6 +40,8 @@ class FlowSession(Accessors, Verbs):
 
     :param parts: the running parts.
     :param channel: where the conversation takes place.
+    :ivar messaging: sends to the user, after the commit.
+    :ivar atomic_state: single values under keys.
     """
 
     def __init__(self, parts: FlowParts, channel: Channel) -> None:
@@ -46,6 +54,7 @@ class FlowSession(Accessors, Verbs):
         self._more: list[str] = []
         self._depth = 0
         self.messaging = Outgoing(self)
+        self.atomic_state = AtomicStateManager(self, RedisAtomic(parts))
 
     def __repr__(self) -> str:
         channel = self._present.channel
@@ -121,9 +130,14 @@ class FlowSession(Accessors, Verbs):
         """Note something for the audit trail; it is written with the next commit.
 
         :param event: what it is, for example ``validation``.
-        :param details: what belongs to it, JSON without secrets.
+        :param details: what belongs to it, JSON; the token is covered wherever it stands in it.
+        :raises StateValidationError: when the details are not JSON.
+        :raises LimitExceeded: when they are too large.
         """
-        self._notes.append(Note(event, self._present.channel, self.get_member_id(), clean(details, "details", 2**16)))
+        document = self._document()
+        token = document.get("auth", {}).get("token")
+        told = without(clean(textual(details), "details", MAX_DETAILS), token)
+        self._notes.append(Note(event, self._present.channel, document.get("member_id"), told))
 
     def __enter__(self) -> FlowSession:
         self._depth += 1
