@@ -68,6 +68,7 @@ docs: $(DEV)
 suite: $(DEV)
 	@echo "== suite"
 	@rm -f .coverage .coverage.*
+	$(BIN)/python tools/browser.py
 	REQUIRE_SERVERS=1 $(BIN)/python -m pytest -n $(WORKERS) --cov $(PYTEST_ARGS)
 
 # The packages to compare with stay out of the environment that the tests run in.

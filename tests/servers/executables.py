@@ -49,6 +49,34 @@ def postgres_folder() -> Path:
     )
 
 
+def browser_executable() -> Path:
+    """Find Chromium, or Chrome.
+
+    :returns: the first program on PATH.
+    :raises ServerMissing: when there is none.
+    """
+    return _on_path("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+def driver_executable() -> Path:
+    """Find the program that drives Chromium.
+
+    :returns: the program on PATH.
+    :raises ServerMissing: when there is none.
+    """
+    return _on_path("chromedriver")
+
+
+def _on_path(*names: str) -> Path:
+    for found in map(shutil.which, names):
+        if found is not None:
+            return Path(found)
+    raise ServerMissing(
+        f"no {names[0]} on PATH: install it with `apt-get install chromium chromium-driver`, "
+        "or run `python tools/browser.py` as root on Debian"
+    )
+
+
 def _redis_candidates() -> Iterator[Path]:
     found = shutil.which("redis-server")
     if found:

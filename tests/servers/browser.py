@@ -1,0 +1,104 @@
+"""A real Chromium, without a screen. Loaded by the modules that use it, as Selenium takes a while to import."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+from selenium import webdriver
+
+from tests.servers.executables import browser_executable, driver_executable
+from tests.servers.fixtures import serve
+from tests.servers.process import Server
+
+FLAGS = (
+    "--headless",
+    # Chromium's own sandbox refuses to work for root, as whom containers run tests.
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    # Ends with the driver, however that ends.
+    "--remote-debugging-pipe",
+    # Asks nobody but the server under test.
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-quic",
+    "--disable-sync",
+    "--no-first-run",
+    "--no-proxy-server",
+)
+PAGE_WITHIN = 60.0
+"""Seconds in which a page must be there."""
+
+
+class ChromeDriver(Server):
+    """What drives Chromium, by the W3C WebDriver protocol; each window is a Chromium of its own."""
+
+    title = "Chromedriver"
+
+    def prepare(self) -> None:
+        """Find the programs.
+
+        :raises ServerMissing: when one of them is not on this machine.
+        """
+        self._browser = browser_executable()
+        self._driver = driver_executable()
+
+    def command(self, port: int) -> list[str]:
+        """Give the command line.
+
+        :param port: where to listen.
+        :returns: the program and its arguments.
+        """
+        return [str(self._driver), f"--port={port}"]
+
+    def answers(self, port: int) -> bool:
+        """Tell whether it takes sessions.
+
+        :param port: where to ask.
+        :returns: whether it is ready.
+        """
+        try:
+            with urlopen(f"http://127.0.0.1:{port}/status", timeout=5) as answer:
+                return bool(json.load(answer)["value"]["ready"])
+        except (URLError, ConnectionError, TimeoutError):
+            return False
+
+    @contextmanager
+    def window(self) -> Iterator[webdriver.Remote]:
+        """Open a browser that has been nowhere: no cookies, no cache.
+
+        :returns: the browser, which is closed behind the block.
+        """
+        options = webdriver.ChromeOptions()
+        options.binary_location = str(self._browser)
+        profile = tempfile.mkdtemp(prefix="profile-", dir=self.folder)
+        for flag in (*FLAGS, f"--user-data-dir={profile}"):
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        driver = webdriver.Remote(f"http://127.0.0.1:{self.port}", options=options)
+        try:
+            driver.set_page_load_timeout(PAGE_WITHIN)
+            yield driver
+        finally:
+            if self.running:
+                driver.quit()
+
+
+@pytest.fixture(scope="session")
+def chrome_driver() -> Iterator[ChromeDriver]:
+    """A private Chromedriver."""
+    yield from serve(ChromeDriver())
+
+
+@pytest.fixture
+def window(chrome_driver: ChromeDriver) -> Iterator[webdriver.Remote]:
+    """A browser of the test's own."""
+    chrome_driver.start()
+    with chrome_driver.window() as driver:
+        yield driver
