@@ -7,11 +7,12 @@ import re
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
-from ..core.clock import from_iso
+from ..core.times import TIMES
+from ..core.written import moment_of, value_of
 
 
 def json_object(ctx: click.Context, param: click.Parameter, value: str | None) -> dict[str, Any] | None:
@@ -47,11 +48,8 @@ def moment(ctx: click.Context, param: click.Parameter, value: str | None) -> dat
     """
     if value is None:
         return None
-    try:
-        found = from_iso(value)
-    except ValueError:
-        found = None
-    if found is None or found.utcoffset() is None:
+    found = moment_of(value)
+    if found is None:
         raise click.BadParameter(f"{value!r} is no moment with a time zone, such as 2026-01-31T12:00:00Z.", ctx, param)
     return found
 
@@ -84,7 +82,7 @@ def conditions(ctx: click.Context, param: click.Parameter, value: tuple[str, ...
             raise click.BadParameter(f"{word!r} is no condition, such as data.amount__gte=10.", ctx, param)
         if path in found:
             raise click.BadParameter(f"{path!r} is given twice, and only one can hold.", ctx, param)
-        found[path] = _json_or_text(written)
+        found[path] = _value(path, written)
     return found
 
 
@@ -94,12 +92,7 @@ def _text(value: str) -> str:
     return Path(value[1:]).read_text(encoding="utf-8") if value.startswith("@") else value
 
 
-def _json_or_text(written: str) -> Any:
-    try:
-        return json.loads(written, parse_constant=_refuse)
-    except (ValueError, RecursionError):
-        return written
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON.")
+def _value(path: str, written: str) -> Any:
+    """Read what a condition compares with: a moment for a state's own times, else JSON or text."""
+    timed = path.partition("__")[0] in TIMES
+    return (moment_of(written) if timed else None) or value_of(written)

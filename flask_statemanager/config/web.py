@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .access import Roles, Token, a_url_prefix, some_buckets, some_origins, some_roles, some_tokens
 from .declared import declared
-from .values import a_flag, a_wait, some_bytes
+from .values import a_flag, a_wait, one_of, some_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,12 @@ class WebSettings:
         a_flag, False, "Whether the app answers at ``STATEMANAGER_API_PREFIX`` (the extra ``web``): :doc:`rest`."
     )
     api_prefix: str = declared(a_url_prefix, "/api/v1/state", "The path that the URLs of the API begin with.")
+    api_docs: str = declared(
+        one_of("read", "public", "off"),
+        "read",
+        "Who sees the OpenAPI document at ``openapi.json`` and its page at ``docs``: whoever may ``read``, everybody "
+        "(``public``), or nobody (``off``).",
+    )
     api_tokens: tuple[Token, ...] = declared(
         some_tokens,
         (),

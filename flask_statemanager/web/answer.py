@@ -11,6 +11,8 @@ from flask import Response
 from msgspec import Raw, Struct
 from werkzeug.datastructures import Headers
 
+JSON = "application/json"
+
 _BEGINNING, _END = b'{"success":true,"data":', b"}"
 _encode = msgspec.json.Encoder().encode
 
@@ -23,6 +25,7 @@ class Answer(Struct, frozen=True):
     :param version: the version of what is shown, which becomes the ``ETag``; None for none.
     :param headers: further headers.
     :param links: URLs by relation, for ``Link`` (RFC 8288).
+    :param media_type: what it is; where it is no JSON, ``data`` is the whole body as text.
     """
 
     data: Any
@@ -30,6 +33,7 @@ class Answer(Struct, frozen=True):
     version: int | None = None
     headers: Mapping[str, str] = {}
     links: Mapping[str, str] = {}
+    media_type: str = JSON
 
 
 def encoded(data: Any) -> bytes:
@@ -75,5 +79,9 @@ def response(answer: Answer, request_id: str | None) -> Response:
     if answer.links:
         headers.append(("Link", ", ".join(f'<{url}>; rel="{relation}"' for relation, url in answer.links.items())))
     headers += answer.headers.items()
+    if answer.media_type != JSON:
+        return Response(
+            answer.data, answer.status, Headers(headers), content_type=f"{answer.media_type}; charset=utf-8"
+        )
     body = None if answer.status in (204, 304) else enveloped(answer.data)
-    return Response(body, answer.status, Headers(headers), content_type=None if body is None else "application/json")
+    return Response(body, answer.status, Headers(headers), content_type=None if body is None else JSON)

@@ -24,6 +24,7 @@ class Call(Struct, frozen=True):
     :param preconditions: ``If-Match`` and ``If-None-Match``.
     :param idempotency_key: the caller's key for a repeatable request, or None.
     :param request_id: the request's id, or None.
+    :param accepted: the media type to answer with, of those that the operation has.
     """
 
     runtime: Runtime
@@ -34,6 +35,7 @@ class Call(Struct, frozen=True):
     preconditions: Preconditions
     idempotency_key: str | None
     request_id: str | None
+    accepted: str = "application/json"
 
     @property
     def actor(self) -> str:

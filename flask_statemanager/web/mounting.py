@@ -12,16 +12,25 @@ from werkzeug.wrappers import Response as AnyResponse
 from ..errors import ConfigurationError, StateManagerError
 from ..runtime import Runtime
 from .identity import Doorkeeper
-from .operation import Operation, Operations
+from .openapi.views import TEMPLATES, Documentation
+from .operation import Operations
 from .problems import INTERNAL, problem_of, problem_response
 from .reserved import CATCH_ALL, Unreserved, reserved_words
-from .rest import cas, keys, stats
+from .rest import cas, keys, states, stats, timers, transitions, types
 from .view import View, request_id_of
 
 BLUEPRINT = "statemanager_api"
 """The name of the blueprint, and what the endpoints begin with."""
 
-GROUPS: tuple[Operations, ...] = (stats.operations, cas.operations, keys.operations)
+GROUPS: tuple[Operations, ...] = (
+    states.operations,
+    transitions.operations,
+    timers.operations,
+    types.operations,
+    keys.operations,
+    cas.operations,
+    stats.operations,
+)
 """All that the API can do."""
 
 
@@ -35,17 +44,18 @@ def mount(app: Flask, runtime: Runtime) -> None:
     if BLUEPRINT in app.blueprints:
         raise ConfigurationError(f"The app has a blueprint {BLUEPRINT!r} already: give yours another name.")
     prefix = runtime.settings.api_prefix
-    app.register_blueprint(blueprint_of(runtime, [operation for group in GROUPS for operation in group]))
+    app.register_blueprint(blueprint_of(runtime, GROUPS))
     app.before_request(_routing_problems(prefix))
 
 
-def blueprint_of(runtime: Runtime, operations: Sequence[Operation]) -> Blueprint:
+def blueprint_of(runtime: Runtime, groups: Sequence[Operations]) -> Blueprint:
     """Return a blueprint that answers the requests for operations.
 
     :param runtime: the running parts of the app that it is made for.
-    :param operations: the operations.
+    :param groups: the operations, by group.
     """
-    blueprint = Blueprint(BLUEPRINT, __name__, url_prefix=runtime.settings.api_prefix)
+    blueprint = Blueprint(BLUEPRINT, __name__, url_prefix=runtime.settings.api_prefix, template_folder=TEMPLATES)
+    operations = [operation for group in groups for operation in group]
     doorkeeper, words = Doorkeeper(runtime), reserved_words(operations)
     for operation in operations:
         view = View(operation, runtime, doorkeeper)
@@ -57,6 +67,7 @@ def blueprint_of(runtime: Runtime, operations: Sequence[Operation]) -> Blueprint
             # A redirect would send a write somewhere else; such a path is no other way to write a key.
             merge_slashes=False,
         )
+    Documentation(groups, runtime, doorkeeper).add_to(blueprint)
     blueprint.register_error_handler(StateManagerError, _refused)
     blueprint.register_error_handler(HTTPException, _failed)
     return blueprint

@@ -33,7 +33,8 @@ class Operation(Struct, frozen=True):
     :param body: the schema of the body; None where it takes none.
     :param body_required: whether there must be a body.
     :param media_types: what the body may be.
-    :param answers: the schema of ``data`` by status; None for an answer without.
+    :param produces: what a good answer may be, the default first.
+    :param answers: the schema of ``data`` by status; None for an answer that is no JSON.
     :param conditional: whether it heeds ``If-Match`` and ``If-None-Match``.
     :param idempotent: whether it heeds ``Idempotency-Key``.
     :param act: does it.
@@ -50,6 +51,7 @@ class Operation(Struct, frozen=True):
     body: SchemaClass | None
     body_required: bool
     media_types: tuple[str, ...]
+    produces: tuple[str, ...]
     answers: Mapping[int, SchemaClass | None]
     conditional: bool
     idempotent: bool
@@ -93,6 +95,7 @@ class Operations:
         body: SchemaClass | None = None,
         body_required: bool = True,
         media_types: tuple[str, ...] = JSON,
+        produces: tuple[str, ...] = JSON,
         answers: Mapping[int, SchemaClass | None] | None = None,
         conditional: bool = False,
         idempotent: bool = False,
@@ -107,6 +110,7 @@ class Operations:
         :param body: the schema of the body.
         :param body_required: whether there must be a body.
         :param media_types: what the body may be.
+        :param produces: what a good answer may be, the default first.
         :param answers: the schema of ``data`` by status.
         :param conditional: whether it heeds ``If-Match`` and ``If-None-Match``.
         :param idempotent: whether it heeds ``Idempotency-Key``.
@@ -123,6 +127,7 @@ class Operations:
                 body=body,
                 body_required=body_required,
                 media_types=media_types,
+                produces=produces,
                 answers=answers,
                 conditional=conditional,
                 idempotent=idempotent,
@@ -144,6 +149,7 @@ class Operations:
         body: SchemaClass | None = None,
         body_required: bool = True,
         media_types: tuple[str, ...] = JSON,
+        produces: tuple[str, ...] = JSON,
         answers: Mapping[int, SchemaClass | None] | None = None,
         conditional: bool = False,
         idempotent: bool = False,
@@ -160,6 +166,7 @@ class Operations:
         :param body: the schema of the body.
         :param body_required: whether there must be a body.
         :param media_types: what the body may be.
+        :param produces: what a good answer may be, the default first.
         :param answers: the schema of ``data`` by status.
         :param conditional: whether it heeds ``If-Match`` and ``If-None-Match``.
         :param idempotent: whether it heeds ``Idempotency-Key``.
@@ -177,6 +184,7 @@ class Operations:
                 body,
                 body_required,
                 media_types,
+                produces,
                 answers or {200: None},
                 conditional,
                 idempotent,

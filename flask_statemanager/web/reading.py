@@ -162,16 +162,19 @@ def _check_media_type(request: Request, media_types: tuple[str, ...]) -> None:
     )
 
 
-def check_acceptable(accept: str | None) -> None:
-    """Refuse whoever takes no JSON.
+def acceptable(accept: str | None, produced: tuple[str, ...]) -> str:
+    """Return the media type to answer with, or refuse whoever takes none.
 
     :param accept: the header ``Accept``, or None.
-    :raises Problem: when JSON is not in it.
+    :param produced: what there is, the default first.
+    :raises Problem: when nothing of it is accepted.
     """
-    if accept and not _takes_json(accept):
-        raise Problem(NOT_ACCEPTABLE, "Only application/json is answered: accept it.")
+    chosen = _chosen(accept, produced) if accept else produced[0]
+    if chosen is None:
+        raise Problem(NOT_ACCEPTABLE, f"Only {' or '.join(produced)} is answered: accept it.")
+    return chosen
 
 
 @lru_cache(maxsize=256)
-def _takes_json(accept: str) -> bool:
-    return bool(parse_accept_header(accept, MIMEAccept).quality("application/json"))
+def _chosen(accept: str, produced: tuple[str, ...]) -> str | None:
+    return parse_accept_header(accept, MIMEAccept).best_match(produced)

@@ -18,7 +18,7 @@ from .identity import Doorkeeper
 from .operation import Operation
 from .preconditions import NONE, Preconditions, preconditions
 from .problems import MALFORMED, Problem
-from .reading import body_of, check_acceptable, query_of
+from .reading import acceptable, body_of, query_of
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,200}")
 _CHANGING = frozenset(("PUT", "PATCH", "DELETE"))
@@ -61,7 +61,7 @@ class View:
         if not runtime.completed:
             runtime.complete(_present_app().extensions)
         environ = request.environ
-        check_acceptable(environ.get("HTTP_ACCEPT"))
+        accepted = acceptable(environ.get("HTTP_ACCEPT"), self._operation.produces)
         call = Call(
             runtime,
             self._operation,
@@ -71,6 +71,7 @@ class View:
             self._conditions(environ) if self._conditional else NONE,
             _idempotency_key(environ) if self._operation.idempotent else None,
             request_id_of(environ),
+            accepted,
         )
         return self._written(call, self._act(call, **arguments))
 

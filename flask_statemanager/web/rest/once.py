@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from ...core.bucket import Bucket
 from ...core.idempotency import Request, fingerprint
 from ...core.repeat import repeated_text
 from ...core.scope import entered
@@ -29,9 +30,21 @@ def once(call: Call, work: Callable[[], Answer], **arguments: str) -> Answer:
     :raises Problem: when the bucket's store cannot remember requests.
     :raises IdempotencyKeyReused: when the key belongs to another request.
     """
+    return work() if call.idempotency_key is None else once_in(parts_of(call).bucket, call, work, **arguments)
+
+
+def once_in(bucket: Bucket, call: Call, work: Callable[[], Answer], **arguments: str) -> Answer:
+    """Carry out a write in a bucket, or answer as its first time; see :func:`once`.
+
+    :param bucket: where the write goes.
+    :param call: the call.
+    :param work: writes.
+    :param arguments: those of the path.
+    :raises Problem: when the bucket's store cannot remember requests.
+    :raises IdempotencyKeyReused: when the key belongs to another request.
+    """
     if call.idempotency_key is None:
         return work()
-    bucket = parts_of(call).bucket
     memory = bucket.idempotent
     if memory is None:
         raise Problem(
