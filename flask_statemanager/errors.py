@@ -21,6 +21,7 @@
     ├── SnapshotDamaged             it is not what was written; nothing was restored
     ├── SnapshotInUse               later snapshots stand on it
     ├── JobNotFound                 also a LookupError; no such effect or timer
+    ├── ResponsibilityBreach        a component of a flow does what it is not for
     └── PermanentFailure            raised by a durable effect that must not be tried again
 
 Every error carries its data as attributes and one sentence that says what to do.
@@ -303,6 +304,22 @@ class JobNotFound(StateManagerError, LookupError):
     def __init__(self, job: object, problem: str = "there is none") -> None:
         super().__init__(f"{job}: {problem}.")
         self.job = job
+
+
+class ResponsibilityBreach(StateManagerError):
+    """A component of a flow does what its kind is not for; raised where the application is tested or debugged.
+
+    :param component: the name of its class.
+    :param kind: its kind: ``display``, ``input``, ``api`` or ``confirm``.
+    :param asked: what it asked for.
+    :param cure: what to do instead.
+    """
+
+    def __init__(self, component: str, kind: str, asked: str, cure: str) -> None:
+        super().__init__(f"{component} asks for {shown(asked)}: {cure}.")
+        self.component = component
+        self.kind = kind
+        self.asked = asked
 
 
 class PermanentFailure(StateManagerError):

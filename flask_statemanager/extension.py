@@ -22,6 +22,7 @@ from .errors import ConfigurationError
 from .flows.access import FlowAccess
 from .flows.definitions import FlowDefinitions
 from .flows.parts import FlowParts
+from .flows.turns import Conduct
 from .globals import UNBOUND, UNINITIALISED, find_runtime
 from .integrations import load, load_part, storage_at
 from .kv.access import KvAccess
@@ -234,7 +235,10 @@ class StateManager(
         return self._runtime().shelves.parts(name)
 
     def _flow_parts(self) -> FlowParts:
-        return self._runtime().flow_parts()
+        return self._runtime().reception.parts()
+
+    def _flow_conduct(self) -> Conduct:
+        return self._runtime().reception.conduct()
 
     def _declaring_flows(self) -> FlowDefinitions:
         return self._outside_requests().flows

@@ -31,7 +31,6 @@ from .effects.chores import Chore
 from .effects.outbox import Effect
 from .errors import ConfigurationError, TransitionNotAllowed
 from .flows.definitions import FlowDefinitions
-from .flows.parts import FlowParts
 from .lifecycle.definitions import Definitions
 from .lifecycle.events import known_events, names_of
 from .lifecycle.face import Lifecycle
@@ -41,6 +40,7 @@ from .lifecycle.validation import StateValidation
 from .metrics.counters import Counters
 from .metrics.health import health_report
 from .metrics.searches import UnservedSearches
+from .reception import Reception
 from .security.actor import ActorSource
 from .security.identity import IdentitySource
 from .shelves import Shelves
@@ -110,26 +110,26 @@ class Runtime:
         self._redis_manager = redis_manager
         self.completed, self.tracking = False, Tracking(declarations.clock)
         self._lock = threading.Lock()
-        definitions = declarations.definitions
         self.callbacks = CallbackRunner(
             declarations.callbacks,
-            names=lambda change: names_of(change, definitions),
-            known=lambda: known_events(definitions),
+            names=lambda change: names_of(change, declarations.definitions),
+            known=lambda: known_events(declarations.definitions),
             present=State.of,
             failed=self._callback_failed,
         )
         self.bucket = self._make_bucket()
         self.lifecycle = Lifecycle(self._make_parts())
         self.shelves = self._make_shelves()
+        self.reception = Reception(settings, self.shelves, declarations.flows, backend, self.counters)
         self.snapshots = self._make_archive(snapshot_storage or DirectoryStorage("snapshots"))
         self.workshop = Workshop(
             self.bucket,
-            definitions,
+            declarations.definitions,
             settings,
-            known=declarations.callbacks.effect,
+            known=lambda name: self.reception.effect(name) or declarations.callbacks.effect(name),
             matching=self.callbacks.durabilities,
             told=self._job_told,
-            chores=[*self.shelves.chores(), *self._snapshot_chores()],
+            chores=[*self.reception.chores(), *self._chores()],
         )
 
     def _make_archive(self, storage: SnapshotStorage) -> Archive:
@@ -156,19 +156,12 @@ class Runtime:
         """
         return self.bucket if name == BUCKET else self.shelves.kept(name).bucket
 
-    def flow_parts(self) -> FlowParts:
-        """Return what conversations stand on, with what is declared for them by now.
-
-        :raises ConfigurationError: when their backend cannot be had, or lacks a power.
-        """
-        return self.shelves.flow_parts(self.declarations.flows)
-
-    def _snapshot_chores(self) -> list[Chore]:
-        settings = self.settings
+    def _chores(self) -> list[Chore]:
+        settings, chores = self.settings, self.shelves.chores()
         if not settings.persistence_enabled:
-            return []
+            return chores
         auto = AutoSnapshots(self.snapshots, interval=settings.snapshot_interval, most=settings.max_snapshots)
-        return [Chore("make snapshots", min(60.0, settings.snapshot_interval), auto.run)]
+        return [*chores, Chore("make snapshots", min(60.0, settings.snapshot_interval), auto.run)]
 
     def _make_shelves(self) -> Shelves:
         buckets = self.declarations.buckets

@@ -30,6 +30,7 @@ from .effects.chores import Chore
 from .errors import ConfigurationError
 from .flows.definitions import FlowDefinitions
 from .flows.parts import FlowParts
+from .flows.sending import SendPlan
 from .kv.measuring import BUCKET as MEASURES
 from .kv.measuring import Measures
 from .kv.parts import KvParts, policy_of
@@ -196,6 +197,8 @@ class Shelves:
             live=self._settings.broadcast_changes,
         )
         self._cached(bucket)
+        if definition.name == FLOWS and backend is self._backends.main and bucket.jobs.enqueues is not None:
+            bucket.jobs.plans.append(SendPlan(FLOWS))
         return Shelf(parts, ExpirySweep(bucket, lambda: LAPSES, expires))
 
     def _default(self, name: str) -> str | None:

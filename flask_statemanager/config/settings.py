@@ -140,6 +140,12 @@ class Settings(WebSettings):
     flows_ttl: float = declared(
         some_seconds, 300.0, "Seconds that a conversation lives without activity; each turn renews them."
     )
+    flows_lease: float = declared(
+        a_pace,
+        30.0,
+        "Seconds that one turn of a conversation may take. It commits nothing when it takes longer, and the next one "
+        "waits so long for a process that has died.",
+    )
     redis_url: str | None = declared(
         a_redis_url,
         None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..errors import ConfigurationError, shown
 from .messaging import InMemoryMessaging, Messaging
+from .registry import FlowRegistry
 from .validation import StateValidator
 
 
@@ -12,11 +13,13 @@ class FlowDefinitions:
 
     :ivar validator: looks at every state before it is stored.
     :ivar messaging: sends to the user.
+    :ivar registry: the flows, and how conversations go.
     """
 
     def __init__(self) -> None:
         self.validator = StateValidator()
         self.messaging: Messaging = InMemoryMessaging()
+        self.registry = FlowRegistry()
 
     def register_schema(self, schema: object) -> None:
         """Declare the fields that the application adds.

@@ -9,18 +9,26 @@ from .definitions import FlowDefinitions
 from .messaging import Messaging
 from .parts import FlowParts
 from .session import FlowSession
+from .turning import Turning
+from .turns import Conduct
 
 
-class Flows:
+class Flows(Turning):
     """The conversations of the present app.
 
     :param find: finds the running parts, anew at each call.
     :param declaring: returns what the application declares, for something to be added.
+    :param conduct: finds what turns stand on, anew at each call.
     """
 
-    def __init__(self, find: Callable[[], FlowParts], declaring: Callable[[], FlowDefinitions]) -> None:
+    def __init__(
+        self,
+        find: Callable[[], FlowParts],
+        declaring: Callable[[], FlowDefinitions],
+        conduct: Callable[[], Conduct],
+    ) -> None:
+        super().__init__(conduct, declaring)
         self._find = find
-        self._declaring = declaring
 
     def open(self, channel_type: str, channel_id: str) -> FlowSession:
         """Open the conversation of a channel, which begins with the first change.

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from ..core.codec import clean
-from ..core.record import JSON, Record
+from ..core.record import JSON, JSONObject, Record
 from ..core.secrets import without
 from ..core.step import Decide
 from ..errors import StateManagerError
@@ -20,6 +20,7 @@ from .document import Act, Situation
 from .messaging import Message
 from .outgoing import Outgoing
 from .parts import FlowParts, Note
+from .recovery import Recovery
 from .update import textual
 from .verbs import Verbs
 
@@ -27,7 +28,7 @@ MAX_DETAILS = 2**16
 """Bytes of what belongs to one note."""
 
 
-class FlowSession(Accessors, Verbs):
+class FlowSession(Accessors, Verbs, Recovery):
     """One conversation, as it was read when it was opened, or written last.
 
     Outside of a ``with`` statement each verb is committed when it returns. Inside one, everything is committed at its
@@ -115,6 +116,21 @@ class FlowSession(Accessors, Verbs):
     def version(self) -> int:
         """The version that was read, or written last; 0 where nothing is stored."""
         return self._found.version
+
+    @property
+    def home(self) -> str:
+        """The name of the key that the document lies under."""
+        return self._found.situation.home
+
+    @property
+    def document(self) -> JSONObject:
+        """What is stored, or would be, as it is."""
+        return self._document()
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing was stored of this conversation when it was read."""
+        return self._found.record is None or self._found.situation.documents.get(self.home) is None
 
     @property
     def pending(self) -> bool:

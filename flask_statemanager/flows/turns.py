@@ -1,0 +1,261 @@
+"""Turns: one message each, worked on once, by one process at a time, committed as a whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import uuid
+from datetime import datetime, timedelta
+from typing import Any
+
+from msgspec import Struct
+
+from ..core.codec import clean
+from ..core.held import VALUE, put
+from ..core.names import check_text
+from ..core.record import JSON, JSONObject, Key, Record, living
+from ..core.retry import ATTEMPTS, pause
+from ..core.step import Decide, Step
+from ..errors import ConfigurationError, ResponsibilityBreach, StateConflict, StorageError
+from .channel import Channel
+from .document import linked_to
+from .engine import Engine
+from .failures import ErrorHandler
+from .parts import FlowParts
+from .recovery import is_damaged
+from .registry import FlowRegistry
+from .responsibilities import Wardenship
+from .sending import TURN, Sending, stored
+from .session import FlowSession
+from .turn_lease import TurnLease
+
+logger = logging.getLogger("flask_statemanager.flows")
+
+REMEMBERED = timedelta(hours=24)
+"""How long the answer to a message is remembered."""
+
+
+class Answer(Struct, frozen=True):
+    """What a message came to.
+
+    :param messages: what was said, in order: texts, or what the channel understands.
+    :param path: the flow in which the conversation is now; None for none.
+    :param component: the step at which it waits.
+    :param failed: whether something went wrong; nothing of the turn is kept then, but that it failed.
+    :param repeated: whether the message had been worked on before, so that this is its answer from memory.
+    """
+
+    messages: tuple[Any, ...]
+    path: str | None
+    component: str | None
+    failed: bool = False
+    repeated: bool = False
+
+
+class Conduct(Struct, frozen=True, eq=False):
+    """What turns stand on, in one app.
+
+    :param parts: the running parts of the flows.
+    :param registry: the flows.
+    :param sending: sends.
+    :param lease: seconds that a turn may take.
+    :param warden: deals with what components are not for.
+    """
+
+    parts: FlowParts
+    registry: FlowRegistry
+    sending: Sending
+    lease: float
+    warden: Wardenship
+
+
+class _Told(Struct, frozen=True):
+    """A message on its way in.
+
+    :param channel: where it came from.
+    :param body: what it says.
+    :param digest: of channel and message id.
+    """
+
+    channel: Channel
+    body: JSON
+    digest: str
+
+    @property
+    def name(self) -> str:
+        """The name of the key under which its answer is remembered."""
+        return TURN + self.digest
+
+
+class Turns:
+    """Works on messages.
+
+    :param conduct: what turns stand on.
+    """
+
+    def __init__(self, conduct: Conduct) -> None:
+        self._conduct = conduct
+        self._parts = conduct.parts
+        self._bucket = conduct.parts.bucket
+
+    def receive(self, channel: Channel, message: object, message_id: str | None) -> Answer:
+        """Work on a message.
+
+        :param channel: where it came from.
+        :param message: what it says.
+        :param message_id: the channel's name for it; a repetition has the same.
+        :raises StateManagerError: as :meth:`Flows.receive` says.
+        """
+        self._conduct.registry.check()
+        named = str(uuid.uuid4()) if message_id is None else check_text(message_id, "message_id", 1024)
+        told = _Told(channel, clean(message, "message", self._parts.limit), _digest(channel, named))
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return self._attempt(told)
+            except StateConflict:
+                # The lease was lost, or somebody wrote to the conversation outside of turns.
+                if attempt == ATTEMPTS:
+                    raise
+            pause(attempt)
+        raise AssertionError("the last attempt returns or raises")  # pragma: no cover - the type checker cannot see it
+
+    def _attempt(self, told: _Told) -> Answer:
+        known = self._remembered(told)
+        if known is not None:
+            return known
+        session = FlowSession(self._parts, told.channel)
+        lease = TurnLease(self._parts, session.home, self._conduct.lease)
+        try:
+            if not lease.take():
+                known = self._remembered(told)
+                if known is not None:
+                    return known
+                session = self._again(session)
+            answer, outgoing = self._worked(session, told, lease)
+        finally:
+            _given_back(lease)
+        self._conduct.sending.send(told.digest, outgoing)
+        return answer
+
+    def _again(self, session: FlowSession) -> FlowSession:
+        """Read the conversation as the turn before has left it."""
+        home = session.home
+        if session.refresh().home != home:
+            raise StateConflict(Key(self._bucket.name, home), None, None)
+        return session
+
+    def _worked(self, session: FlowSession, told: _Told, lease: TurnLease) -> tuple[Answer, list[JSONObject]]:
+        with session:
+            failed = self._heard(session, told)
+            outgoing = stored(session.messaging.take(), told.digest)
+            for each in outgoing:
+                session.note("outgoing", body=each["body"], key=each["key"])
+            answer = _answer(session, outgoing, failed)
+            kept = {"answer": _written(answer), "outgoing": outgoing}
+            also = {
+                lease.name: lease.returned(),
+                told.name: self._remember(told.name, kept),
+                **self._conduct.sending.kept(told.digest, outgoing),
+            }
+            session.commit(also=also, strict=True)
+            lease.held = False
+        return answer, outgoing
+
+    def _heard(self, session: FlowSession, told: _Told) -> bool:
+        """Let the engine work; where it fails, nothing is left of it but that it failed.
+
+        :returns: whether it failed.
+        """
+        try:
+            self._hear(session, told, self._begins_anew(session))
+        except (StorageError, StateConflict, ResponsibilityBreach):
+            raise
+        except Exception as error:
+            if isinstance(error, ConfigurationError) and self._conduct.warden.strict():
+                raise
+            logger.exception("A turn on %s failed.", told.channel.key)
+            session.discard()
+            session.note("incoming", body=told.body)
+            session.messaging.send(ErrorHandler.handle_error(error, session).message)
+            return True
+        return False
+
+    def _hear(self, session: FlowSession, told: _Told, began: str | None) -> None:
+        conduct = self._conduct
+        session.note("incoming", body=told.body)
+        if began is not None:
+            session.note("recovery", how="clean", outcome=began)
+            session.messaging.send(getattr(conduct.registry.manners.texts, began))
+        greet = conduct.registry.manners.greet
+        if greet is not None and session.is_new:
+            greet(session)
+        Engine(session, conduct.registry, conduct.warden, told.digest).hear(told.body)
+
+    def _begins_anew(self, session: FlowSession) -> str | None:
+        """Tell why a conversation that was there is not there any more, as a field of the texts; None otherwise."""
+        if not session.is_new:
+            if not is_damaged(session.document):
+                return None
+            session.begin_anew()
+            return "damaged"
+        stored = self._bucket.backend.fetch(Key(self._bucket.name, session.home))
+        if stored is None:
+            return None
+        alive = living(stored)
+        value = None if alive is None else alive.data.get(VALUE)
+        damaged = (
+            alive is not None and living(self._bucket.present(alive)) is not None and not linked_to(_object(value))
+        )
+        return "damaged" if damaged else "expired"
+
+    # -- what is remembered of messages ----------------------------------------------------------------------------
+
+    def _remembered(self, told: _Told) -> Answer | None:
+        found: Any = self._bucket.find(told.name, strong=True)
+        if found is None:
+            return None
+        written = found.data[VALUE]["answer"]
+        return Answer(tuple(written["messages"]), written["path"], written["component"], written["failed"], True)
+
+    def _remember(self, name: str, kept: JSONObject) -> Decide:
+        key = Key(self._bucket.name, name)
+
+        def decide(stored: Record | None, now: datetime) -> Step | None:
+            alive = living(stored)
+            if alive is not None:
+                raise StateConflict(key, "no answer yet", alive.version)
+            return put(key, stored, kept, now=now, expires_at=now + REMEMBERED)
+
+        return decide
+
+
+def _answer(session: FlowSession, outgoing: list[JSONObject], failed: bool) -> Answer:
+    component = session.get_component()
+    step = None if component is None else str(component)
+    return Answer(tuple(each["body"] for each in outgoing), session.get_path(), step, failed)
+
+
+def _written(answer: Answer) -> JSONObject:
+    return {
+        "messages": list(answer.messages),
+        "path": answer.path,
+        "component": answer.component,
+        "failed": answer.failed,
+    }
+
+
+def _digest(channel: Channel, message_id: str) -> str:
+    text = json.dumps([channel.type, channel.identifier, message_id])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _object(value: Any) -> JSONObject | None:
+    return value if isinstance(value, dict) else None
+
+
+def _given_back(lease: TurnLease) -> None:
+    try:
+        lease.give_back()
+    except StorageError:
+        logger.warning("The lease %s could not be given back, so it runs out by itself.", lease.name)
