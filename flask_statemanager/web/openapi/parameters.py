@@ -49,13 +49,14 @@ HEADERS: dict[str, dict[str, Any]] = {
             "type": "string",
             "minLength": 1,
             "maxLength": MAX_KEY,
-            "pattern": "^[!#-~]+$",
+            "pattern": "^[ -~]*[!-~][ -~]*$",
             "examples": ["5f0c4a4e-7d1c-4f2f-9d0b-0a4c8f1f7a10"],
         },
     },
     "X-Request-ID": {
-        "description": "Names the request in the history and in logs; it is sent back.",
-        "schema": {"type": "string", "pattern": "^[!-~]{1,200}$", "examples": ["req-7f3a"]},
+        "description": "Names the request in the history and in logs, and is sent back; 1 to 200 visible characters of "
+        "ASCII.",
+        "schema": {"type": "string", "examples": ["req-7f3a"]},
     },
 }
 """The headers of requests, which are components of the document."""
