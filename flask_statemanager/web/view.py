@@ -110,7 +110,7 @@ def _idempotency_key(environ: Mapping[str, Any]) -> str | None:
     sent = environ.get("HTTP_IDEMPOTENCY_KEY")
     if sent is None:
         return None
-    key = sent.strip()
+    key: str = sent.strip()
     if len(key) >= 2 and key[0] == key[-1] == '"':
         key = key[1:-1]
     if not 0 < len(key) <= MAX_KEY or not key.isascii() or not key.isprintable():
