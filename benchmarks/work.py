@@ -13,6 +13,8 @@ SNAPSHOT, RESTORE, PLAIN_READ = "create_snapshot, a key", "restore_snapshot, a k
 REGISTER_MANY = "register_many of 100,000"
 HOT = "update_state, one state, 8 processes"
 HTTP = "GET a state through gunicorn"
+HTTP_KEY, HTTP_MOVE = "GET /<key> of the API, through gunicorn", "a transition by the API, through gunicorn"
+HTTP_HELLO = "GET a greeting through gunicorn"
 AMONG = " among so many"
 """Behind the name of a piece of work that is measured among different numbers of states."""
 
@@ -20,6 +22,8 @@ FEW, MANY = "10,000 states", "1,000,000 states"
 IMPORT_TIME, IMPORT_MEMORY, IMPORT_EXTRAS = "import, time", "import, memory", "import, optional packages"
 
 DRIVER, EXTENSION, ORM = "bare driver", "Flask-StateManager", "Flask-SQLAlchemy by hand"
+HELLO, BY_HAND, NEAR = "hello, nothing read", "bare driver, by hand", f"{EXTENSION}, near cache"
+TRACKED, UNSAMPLED = f"{EXTENSION}, tracked", f"{EXTENSION}, tracked, none of it sampled"
 ONE_STATEMENT, ONE_TRIP = "bare driver, one statement", "Flask-StateManager, expect= and cached"
 
 SEEN = 64

@@ -31,8 +31,9 @@ from benchmarks.peers.host import Host
 from benchmarks.peers.orm import NAMES, Accounts
 from benchmarks.report import FOOTNOTE, document, figures_table, results_table
 from benchmarks.rounds import Batch, Contestant, measure, timed
+from benchmarks.served import AUTHORIZED, served
 from benchmarks.suites import growing
-from benchmarks.web import served
+from benchmarks.web import fill
 from benchmarks.work import (
     AMONG,
     DRIVER,
@@ -365,12 +366,26 @@ def test_growth_is_measured_among_two_numbers_of_states(monkeypatch: pytest.Monk
     assert (found.work, found.way, len(asked[0])) == (f"{GET}{AMONG}", "10 states", 2)
 
 
-@pytest.mark.parametrize("path", ["/hello", "/raw/seen_1", "/state/seen_1", "/orm/seen_1", "/near/seen_1"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/hello",
+        "/raw/seen_1",
+        "/state/seen_1",
+        "/orm/seen_1",
+        "/near/seen_1",
+        "/raw-key/seen_1",
+        "/api/seen_1",
+        "/api-near/seen_1",
+        "/tracked/hello",
+        "/unsampled/hello",
+    ],
+)
 def test_every_view_is_answered_inside_one_context(path: str, redis_url: str, tmp_path: Path) -> None:
     urls = [f"sqlite:///{tmp_path / name}.db" for name in ("states", "rows")]
     store = Store("sqlite", "here", str)
     with ExitStack() as stack:
-        Extension(store, stack, url=urls[0]).seen()
+        fill(Extension(store, stack, url=urls[0]).seen())
         host = Host(stack, urls[1], store.durable)
         host.begin(NAMES, Accounts(host).keep)
     pushed: list[Flask] = []
@@ -381,7 +396,7 @@ def test_every_view_is_answered_inside_one_context(path: str, redis_url: str, tm
     with ExitStack() as stack:
         client = Client(served("sqlite", *urls, redis_url, stack))
         with appcontext_pushed.connected_to(remember):
-            answer = client.get(path)
+            answer = client.get(path, headers=AUTHORIZED)
     assert answer.status_code == 200
     assert b"hello" in answer.data or b"ada@example.com" in answer.data
     assert len(pushed) == 1

@@ -1,8 +1,8 @@
 """Real servers for the tests: private processes on free ports of 127.0.0.1, gone when the tests end.
 
 `executables` finds the programs, `guard` owns each server's process, `process` is what the servers have in common,
-`redis_server` and `postgres_server` are the two servers, `redis_cluster` is several of the first, `browser` is Chromium,
-`fixtures` hands them to the tests.
+`redis_server` and `postgres_server` are the two servers, `redis_cluster` is several of the first, `browser` is a
+Chromium, `fixtures` hands them to the tests.
 """
 
 from tests.servers.executables import ServerMissing
