@@ -7,8 +7,11 @@ import importlib.util
 import json
 import logging
 import os
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -23,6 +26,7 @@ from benchmarks.__main__ import SAVED, main, save
 from benchmarks.bulk import PLAIN, RULED, TYPES, Many
 from benchmarks.children import Child, ChildFailed, ChildMissing
 from benchmarks.circumstances import processor, versions
+from benchmarks.clients import Asked, Connections, client
 from benchmarks.extension import Extension
 from benchmarks.figures import COST, FIGURES, OWN, SPEED, Figure, table
 from benchmarks.ground import Choice, Ground, Store
@@ -31,9 +35,9 @@ from benchmarks.peers.host import Host
 from benchmarks.peers.orm import NAMES, Accounts
 from benchmarks.report import FOOTNOTE, document, figures_table, results_table
 from benchmarks.rounds import Batch, Contestant, measure, timed
-from benchmarks.served import AUTHORIZED, served
+from benchmarks.served import served
 from benchmarks.suites import growing
-from benchmarks.web import fill
+from benchmarks.web import MOVES, WAYS, fill
 from benchmarks.work import (
     AMONG,
     DRIVER,
@@ -366,22 +370,12 @@ def test_growth_is_measured_among_two_numbers_of_states(monkeypatch: pytest.Monk
     assert (found.work, found.way, len(asked[0])) == (f"{GET}{AMONG}", "10 states", 2)
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/hello",
-        "/raw/seen_1",
-        "/state/seen_1",
-        "/orm/seen_1",
-        "/near/seen_1",
-        "/raw-key/seen_1",
-        "/api/seen_1",
-        "/api-near/seen_1",
-        "/tracked/hello",
-        "/unsampled/hello",
-    ],
-)
+ASKED = {asked.path: asked for _work, _way, asked in (*WAYS, *MOVES)}
+
+
+@pytest.mark.parametrize("path", ASKED)
 def test_every_view_is_answered_inside_one_context(path: str, redis_url: str, tmp_path: Path) -> None:
+    asked = ASKED[path]
     urls = [f"sqlite:///{tmp_path / name}.db" for name in ("states", "rows")]
     store = Store("sqlite", "here", str)
     with ExitStack() as stack:
@@ -396,7 +390,77 @@ def test_every_view_is_answered_inside_one_context(path: str, redis_url: str, tm
     with ExitStack() as stack:
         client = Client(served("sqlite", *urls, redis_url, stack))
         with appcontext_pushed.connected_to(remember):
-            answer = client.get(path, headers=AUTHORIZED)
+            answer = client.open(
+                path.replace("{}", "1"), method=asked.method, data=asked.text, headers=asked.all_headers
+            )
     assert answer.status_code == 200
     assert b"hello" in answer.data or b"ada@example.com" in answer.data
     assert len(pushed) == 1
+
+
+class Answering(BaseHTTPRequestHandler):
+    """Answers 201 to what is asked for rightly, and 409 to anything else."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        number = self.path.removeprefix("/move/").removesuffix("/on")
+        rightly = number.isdigit() and int(number) < SEEN and (body, self.headers["X-Who"]) == (b'{"by": 1}', "me")
+        self.send_response(201 if rightly else 409)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_arguments: object) -> None:
+        """Keep quiet."""
+
+
+@pytest.fixture
+def answering() -> Iterator[int]:
+    """The port of a server that answers."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+MOVE = Asked("/move/{}/on", "POST", {"by": 1}, {"X-Who": "me"})
+
+
+def test_connections_ask_as_they_are_told(answering: int) -> None:
+    with ExitStack() as stack:
+        connections = Connections(answering, stack)
+        assert connections.batch(MOVE)(range(70)) > 0
+        with pytest.raises(AssertionError, match="409"):
+            connections.batch(Asked("/move", "POST", {}))(range(1))
+
+
+def test_wrk_asks_as_it_is_told(answering: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "wrk"
+    program.write_text(
+        f"#!{sys.executable}\nimport sys\nopen({str(tmp_path / 'asked')!r}, 'w').write(chr(10).join(sys.argv[1:]))\n"
+        "print('  1000 requests in 1.00s, 1MB read')\n"
+        f"print(open({str(tmp_path / 'more')!r}).read())\nprint('Requests/sec:   2000.00')\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "more").write_text("  Non-2xx or 3xx responses: 10")
+    with ExitStack() as stack:
+        run = client(answering, stack).batch(MOVE)
+        assert run(range(4000)) == 2.0
+        words = (tmp_path / "asked").read_text().splitlines()
+        assert words[2] == "-d4s"
+        script = Path(words[words.index("-s") + 1]).read_text()
+        assert '"/move/" .. (number % 64) .. "/on"' in script
+        assert 'wrk.headers["X-Who"] = "me"' in script
+        for wrong in ("  Non-2xx or 3xx responses: 11", "  Socket errors: connect 0, read 1, write 0, timeout 0"):
+            (tmp_path / "more").write_text(wrong)
+            with pytest.raises(AssertionError):
+                run(range(1))
+    program.unlink()
+    with ExitStack() as stack:
+        assert isinstance(client(answering, stack), Connections)
