@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from enum import Enum
 from functools import partial
@@ -176,6 +176,17 @@ class Backend(ABC):
         with self.reading() as unit:
             return self.read(unit, key)
 
+    def fetch_many(self, keys: Sequence[Key]) -> dict[Key, Record]:
+        """Return what is stored under some keys, tombstones too, outside of any transaction.
+
+        :param keys: which records, each once; at most some thousands.
+        :returns: what there is, in no particular order.
+        :raises StorageError: when the storage fails.
+        """
+        with self.reading() as unit:
+            found = {key: self.read(unit, key) for key in keys}
+        return {key: record for key, record in found.items() if record is not None}
+
     def recalled(self, key: Key, version: int) -> Record | None:
         """Return a record in a version that this process has read lately, for a write that compares it anyway, or None.
 
@@ -200,6 +211,24 @@ class Backend(ABC):
             check_belief(key, seen, stored)
             found = work(unit, stored)
             return [] if found is None else self.applied(unit, found)
+
+    def over(
+        self, changes: Sequence[Change], seen: Mapping[Key, Record | None], told: Callable[[Change], Any]
+    ) -> list[Change]:
+        """Store changes of different records in one transaction, each over what it was decided on before that.
+
+        :param changes: by the names of their records, so that two callers cannot deadlock.
+        :param seen: what each was decided on; None for nothing.
+        :param told: called with each change after the commit, as an :data:`Act` is.
+        :returns: the changes with their revisions.
+        :raises StateConflict: when something else is stored; nothing is changed then.
+        :raises StorageError: when the storage fails.
+        """
+        with self.writing() as unit:
+            done = [change.drawn(self.apply(unit, change)) for change in changes]
+            for change in done:
+                unit.after_commit(partial(told, change))
+            return done
 
     def applied(self, unit: Any, found: Alteration) -> list[Change]:
         """Store all that belongs to an alteration.

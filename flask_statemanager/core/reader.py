@@ -104,11 +104,25 @@ class Reader:
         return {key.name: each for key, each in found.items()}
 
     def _stored(self, names: Sequence[str], session: Any = None) -> Mapping[str, Record]:
+        if not isinstance(self.backend, MultiKey) and session is None and unit_around(self.backend) is None:
+            return {key.name: record for key, record in self.backend.fetch_many(self._keys(names)).items()}
         with self.reading(session) as unit:
             if isinstance(self.backend, MultiKey):
                 return self.backend.read_many(unit, self.name, names)
             found = {name: self.backend.read(unit, Key(self.name, name)) for name in names}
             return {name: record for name, record in found.items() if record is not None}
+
+    def _keys(self, names: Sequence[str]) -> list[Key]:
+        return [Key(self.name, name) for name in names]
+
+    def stored(self, names: Sequence[str]) -> dict[str, Record]:
+        """Return what is stored under names, tombstones and what has expired too, as the store has it.
+
+        :param names: the records' names, each once, at most a thousand.
+        :returns: what there is, by name, in no particular order.
+        :raises StorageError: when the storage fails.
+        """
+        return dict(self._stored(names))
 
     def _load_many(self, keys: Sequence[Key]) -> dict[Key, Record]:
         return {record.key: record for record in self._stored([key.name for key in keys]).values()}

@@ -7,12 +7,12 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from ..errors import StateConflict
+from ..errors import StateConflict, StateManagerError
 from .bucket import Bucket
 from .ports import following_on
 from .powers import MultiKey
 from .record import Change, Key, Origin, Record, living
-from .scope import entered
+from .scope import entered, unit_around
 from .step import Decide
 
 Stored = Mapping[str, Record | None]
@@ -36,6 +36,7 @@ class Together:
         origin: Origin,
         conditions: Callable[[Stored], None] = lambda _stored: None,
         regarded: Sequence[str] = (),
+        seen: Mapping[str, Record | None] | None = None,
         session: Any = None,
     ) -> dict[str, Record | None]:
         """Write all of it, or nothing where anything of it is refused.
@@ -44,6 +45,8 @@ class Together:
         :param origin: who asks.
         :param conditions: looks at the live records, as they count now, and raises to refuse; called with every name.
         :param regarded: further names that the conditions look at.
+        :param seen: what the caller believes to be stored under every name, tombstones too, which spares the reading;
+            where it is not so, it is read.
         :param session: write inside this session's transaction instead of one of its own.
         :returns: each written name's record as it is now; None where there is none.
         :raises StateConflict: when racers won every attempt.
@@ -52,6 +55,10 @@ class Together:
         """
         self._bucket.publisher.check_cascade()
         names = sorted({*decisions, *regarded})
+        if seen is not None and session is None and not regarded and seen.keys() >= set(names):
+            done = self._over(seen, decisions, origin, conditions)
+            if done is not None:
+                return done
         perform = partial(
             self._perform,
             names=names,
@@ -61,6 +68,62 @@ class Together:
             origin=origin,
         )
         return self._bucket.within(perform, session, undone=True, names=lambda: names)
+
+    def _over(
+        self,
+        seen: Mapping[str, Record | None],
+        decisions: Mapping[str, Decide],
+        origin: Origin,
+        conditions: Callable[[Stored], None],
+    ) -> dict[str, Record | None] | None:
+        """Decide on what is believed, and store it over that; None where it has to be done in a transaction."""
+        bucket = self._bucket
+        changes = self._guessed(seen, decisions, origin, conditions) if self._alone() else None
+        if changes is None or bucket.jobs.concern(changes):
+            return None
+        after = {name: seen[name] for name in decisions}
+        try:
+            done = self._stored(changes, seen) if changes else []
+        except StateConflict:
+            return None
+        except BaseException:
+            bucket.doubt(decisions)
+            raise
+        after |= {change.key.name: change.after for change in done}
+        return {name: living(record) for name, record in after.items()}
+
+    def _alone(self) -> bool:
+        """Tell whether nobody looks at the changes, and whether there is no transaction that they belong to."""
+        bucket = self._bucket
+        return not (bucket.hooked() or bucket.checks or unit_around(bucket.backend) is not None)
+
+    def _stored(self, changes: Sequence[Change], seen: Stored) -> list[Change]:
+        before = {change.key: seen[change.key.name] for change in changes}
+        return self._bucket.backend.over(changes, before, self._bucket.publisher.line_up)
+
+    def _guessed(
+        self,
+        seen: Mapping[str, Record | None],
+        decisions: Mapping[str, Decide],
+        origin: Origin,
+        conditions: Callable[[Stored], None],
+    ) -> list[Change] | None:
+        """Return the changes by the names of their records; None where a record has two, or something is refused."""
+        bucket, now = self._bucket, self._bucket.clock.now()
+        changes: list[Change] = []
+        try:
+            conditions({name: self._present(seen[name], now) for name in decisions})
+            for name in sorted(decisions):
+                key, stored = Key(bucket.name, name), seen[name]
+                floor = bucket.floor(None, key, stored)
+                decided = bucket.decided(key, stored, decisions[name], expect=None, origin=origin, now=now, floor=floor)
+                if len(decided) > 1:
+                    return None
+                changes += decided
+        except StateManagerError:
+            # It may be refused because of what was only believed.
+            return None
+        return changes
 
     def _perform(
         self,

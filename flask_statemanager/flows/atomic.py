@@ -116,7 +116,7 @@ class RedisAtomic:
         return copied(record.data[VALUE])
 
     def _lifetime(self, ttl: float | None) -> timedelta:
-        seconds = self._parts.ttl if ttl is None else ttl
+        seconds: object = self._parts.ttl if ttl is None else ttl
         if isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 < seconds <= 366 * 86400:
             return timedelta(seconds=seconds)
         raise StateValidationError({"ttl": [f"Must be a positive number of seconds, not {shown(ttl)}."]})
@@ -197,8 +197,9 @@ class AtomicStateManager:
 
     @property
     def tracking(self) -> JSONObject:
-        """How the operations of this session came out: ``in_progress``, ``attempts`` by operation, ``last_attempt`` and
-        ``error``.
+        """How the operations of this session came out.
+
+        Its members are ``in_progress``, ``attempts`` by operation, ``last_attempt`` and ``error``.
         """
         return {
             "in_progress": self._error is not None,

@@ -8,8 +8,9 @@ from typing import Any
 
 from msgspec import Struct
 
+from ..core.bucket import Bucket
 from ..core.held import VALUE, put, taken_away
-from ..core.ports import UNSEEN
+from ..core.ports import UNSEEN, Seen
 from ..core.record import JSONObject, Key, Origin, Record, living
 from ..core.retry import ATTEMPTS, pause
 from ..core.step import Decide, Step
@@ -33,26 +34,48 @@ class Found(Struct, frozen=True):
     """A conversation as it was read or written last.
 
     :param situation: what it is made of.
-    :param records: the live records by name, None where there is none.
+    :param records: what lies under the names, as the store has it: tombstones and what has expired, too.
+    :param living: those of them that counted then.
     """
 
     situation: Situation
     records: Mapping[str, Record | None]
+    living: Mapping[str, Record]
+
+    @classmethod
+    def of(cls, bucket: Bucket, channel: Channel, records: Mapping[str, Record | None]) -> Found:
+        """Find out what was read.
+
+        :param bucket: tells what has expired.
+        :param channel: the channel.
+        :param records: what lies under its key, and under whatever else was looked at.
+        """
+        alive: dict[str, Record] = {}
+        for name, record in records.items():
+            counting = None if living(record) is None else living(bucket.present(record))  # type: ignore[arg-type]
+            if counting is not None:
+                alive[name] = counting
+        documents: Documents = {name: _document(alive.get(name)) for name in records}
+        return cls(Situation.of(channel, documents), records, alive)
 
     @property
-    def seen(self) -> Record | None:
-        """What lies under the key of the document; a link that leads nowhere any more, too."""
-        return self.records.get(self.situation.home)
+    def seen(self) -> Seen:
+        """What lies under the key of the document, as a write may take it to be."""
+        home = self.situation.home
+        record = self.records.get(home)
+        return UNSEEN if home not in self.records or (record is not None and record.deleted) else record
 
     @property
     def record(self) -> Record | None:
         """The document's record; None where nothing is stored."""
-        return None if linked_to(_document(self.seen)) is not None else self.seen
+        found = self.living.get(self.situation.home)
+        return None if linked_to(_document(found)) is not None else found
 
     @property
     def version(self) -> int:
-        """The version of what lies there; 0 where nothing does."""
-        return 0 if self.seen is None else self.seen.version
+        """The version of what lies there, a link that leads nowhere any more too; 0 where nothing does."""
+        found = self.living.get(self.situation.home)
+        return 0 if found is None else found.version
 
 
 class Elsewhere(StateManagerError):
@@ -82,16 +105,16 @@ class Conversations:
         if hint is not None:
             names[hint] = None
         records = self._read(list(names))
-        link = linked_to(_document(records[key]))
+        link = linked_to(_document(living(records[key])))
         if link is not None and link not in records:
             records |= self._read([link])
         if link is not None:
             _remember(hints, key, link)
-        return _found(channel, records)
+        return Found.of(self._bucket, channel, records)
 
     def _read(self, names: Sequence[str]) -> dict[str, Record | None]:
-        found = self._bucket.find_many(names, strong=True)
-        return {name: _record(found.get(name)) for name in names}
+        found = self._bucket.stored(names)
+        return {name: found.get(name) for name in names}
 
     def save(
         self,
@@ -150,9 +173,8 @@ class _Saving:
         names = {before.home, after.home, *(n for n in after.documents if _differs(before, after, n))}
         links = self._links(after, now)
         if names == {before.home} and not links and not also:
-            seen = UNSEEN if found.seen is None else found.seen
-            written = self._bucket.write(before.home, self._alone, origin=origin, session=session, seen=seen)
-            return _found(before.channel, {**found.records, before.home: living(written)})
+            written = self._bucket.write(before.home, self._alone, origin=origin, session=session, seen=found.seen)
+            return Found.of(self._bucket, before.channel, {**found.records, before.home: written})
         return self._together(sorted(names), [link for link in links if link not in names], origin, also, session)
 
     def _alone(self, stored: Record | None, now: datetime) -> Step | None:
@@ -180,11 +202,13 @@ class _Saving:
             return decide
 
         decisions = {**{name: decision(name) for name in names}, **dict.fromkeys(links, self._renewed), **also}
-        written = Together(self._bucket).write(decisions, origin=origin, conditions=note, session=session)
+        written = Together(self._bucket).write(
+            decisions, origin=origin, conditions=note, seen=self._found.records, session=session
+        )
         for name in names:
             if (link := linked_to(_document(written[name]))) is not None:
                 _remember(self._parts.hints, name, link)
-        return _found(self._found.situation.channel, {**self._found.records, **{n: written[n] for n in names}})
+        return Found.of(self._bucket, self._found.situation.channel, {**self._found.records, **written})
 
     def _after(self, situation: Situation, now: datetime) -> Situation:
         for act in self._acts:
@@ -220,7 +244,7 @@ class _Saving:
     def _links(self, situation: Situation, now: datetime) -> list[str]:
         """Return the other channels' links where the present one's does not last as long as the document will."""
         document = situation.documents.get(situation.home)
-        link = self._found.records.get(situation.channel.key)
+        link = self._found.living.get(situation.channel.key)
         if situation.home == situation.channel.key or document is None:
             return []
         if link is not None and link.expires_at is not None and link.expires_at >= now + self._ttl:
@@ -235,19 +259,9 @@ class _Saving:
         return put(alive.key, stored, alive.data[VALUE], now=now, expires_at=now + self._ttl + SLACK)
 
 
-def _found(channel: Channel, records: Mapping[str, Record | None]) -> Found:
-    documents: Documents = {name: _document(record) for name, record in records.items()}
-    return Found(Situation.of(channel, documents), records)
-
-
 def _document(record: Record | None) -> JSONObject | None:
     value = None if record is None else record.data.get(VALUE)
     return value if isinstance(value, dict) else None
-
-
-def _record(found: Any) -> Record | None:
-    record: Record | None = found.record() if found is not None and not isinstance(found, Record) else found
-    return record
 
 
 def _differs(before: Situation, after: Situation, name: str) -> bool:

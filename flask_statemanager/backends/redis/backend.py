@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, ClassVar
@@ -16,7 +16,7 @@ from .clock import ServerClock
 from .codec import digest_of, text_digest, unpacked
 from .committing import Committing
 from .health import warnings_of
-from .keys import FIRST_GENERATION, Layout
+from .keys import FIRST_GENERATION, Layout, Shard
 from .lines import line_for
 from .link import Link
 from .listing import RedisLists
@@ -135,6 +135,25 @@ class RedisBackend(RedisLists, RedisLog, RedisSnapshots, Backend):
         self._recent.keep(key, text)
         return unpacked(text, key)
 
+    def fetch_many(self, keys: Sequence[Key]) -> dict[Key, Record]:
+        """Read records, in one round trip for each shard that they lie in.
+
+        :param keys: which records, each once.
+        :raises StorageError: when Redis fails, or what lies there is damaged.
+        """
+        shards: dict[tuple[str, int], list[Key]] = {}
+        for key in keys:
+            shards.setdefault(self.shard_of(key).identity, []).append(key)
+        found: dict[Key, Record] = {}
+        for some in shards.values():
+            _shard, texts = self.values(self.shard_of(some[0]), partial(_records, some))
+            for key, text in zip(some, texts, strict=True):
+                if text is not None:
+                    self._recent.keep(key, text)
+                    found[key] = record = unpacked(text, key)
+                    self._recent.recalled(record, text)
+        return found
+
     def recalled(self, key: Key, version: int) -> Record | None:
         """Return a record in a version that this process has read lately, or None.
 
@@ -215,6 +234,30 @@ class RedisBackend(RedisLists, RedisLog, RedisSnapshots, Backend):
         settle(unit.acts)
         return done
 
+    def over(
+        self, changes: Sequence[Change], seen: Mapping[Key, Record | None], told: Callable[[Change], Any]
+    ) -> list[Change]:
+        """Store changes of different records, each over what it was decided on, in one round trip.
+
+        :param changes: the changes.
+        :param seen: what each was decided on; None for nothing.
+        :param told: called with each change after the commit.
+        :returns: the changes with their revisions.
+        :raises StateConflict: when something else is stored.
+        :raises ConfigurationError: when a cluster would have to look at two shards at once.
+        :raises StorageError: when Redis fails.
+        """
+        writes = []
+        for change in changes:
+            before = seen[change.key]
+            believed = ANY if before is None else self._believed(before)
+            writes.append(Write.of(change, self.shard_of(change.key), believed))
+        self._committing.check_shards({write.shard.identity for write in writes})
+        revisions = self._committing.write(writes)
+        done = [change.drawn(revision) for change, revision in zip(changes, revisions, strict=True)]
+        settle([partial(told, change) for change in done])
+        return done
+
     def close(self) -> None:
         """Give back this process's connections."""
         self.link.close()
@@ -263,3 +306,7 @@ class RedisBackend(RedisLists, RedisLog, RedisSnapshots, Backend):
         unit.last.setdefault(shard.identity, int(last or 0))
         unit.shards.setdefault(shard.identity, current)
         return seen
+
+
+def _records(keys: Sequence[Key], shard: Shard) -> list[bytes]:
+    return [shard.record(key.name) for key in keys]

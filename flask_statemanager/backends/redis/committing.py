@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -138,7 +138,15 @@ class Committing:
         :param unit: a unit.
         :raises ConfigurationError: when it has read for writing, or written, in several shards of a cluster.
         """
-        if self._store.spans and len(unit.shards) > 1:
+        self.check_shards(unit.shards)
+
+    def check_shards(self, shards: Collection[tuple[str, int]]) -> None:
+        """Refuse more shards than one script can look at.
+
+        :param shards: which ones.
+        :raises ConfigurationError: when there are several of a cluster.
+        """
+        if self._store.spans and len(shards) > 1:
             raise ConfigurationError(
                 "On a Redis Cluster one transaction is about one shard of one bucket: write the keys one by one, or "
                 "declare the bucket with shards=1 and keep in it what is written together."
