@@ -7,6 +7,7 @@
     ├── StorageError                the database answered with an error
     │   ├── StorageUnavailable      it cannot be reached
     │   ├── StorageTimeout          it is reached, and too slow or locked
+    │   │   └── RequestInProgress   an earlier request with the same idempotency key has not ended yet
     │   └── BulkInterrupted         in the middle of many states; says what is committed
     ├── StateNotFound               also a LookupError
     ├── StateExists
@@ -63,6 +64,22 @@ class StorageUnavailable(StorageError):
 
 class StorageTimeout(StorageError):
     """The storage was too slow or locked by somebody else; nothing was written."""
+
+
+class RequestInProgress(StorageTimeout):
+    """A request with the same idempotency key has not come to an end yet; this one has done nothing.
+
+    :param key: the key.
+    :param verb: the verb that it is used with.
+    """
+
+    def __init__(self, key: str, verb: str) -> None:
+        super().__init__(
+            f"A request to {verb}() with the idempotency key {key!r} is under way: wait for its answer, or repeat the "
+            "request in a moment to get the same."
+        )
+        self.key = key
+        self.verb = verb
 
 
 class BulkInterrupted(StorageError):

@@ -202,6 +202,7 @@ class Runtime:
             refused=self._refused,
             unserved=UnservedSearches(self.counters),
             remembered=timedelta(seconds=self.settings.idempotency_ttl),
+            patience=self.settings.idempotency_wait,
         )
 
     def _listened(self) -> bool:

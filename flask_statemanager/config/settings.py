@@ -19,6 +19,7 @@ from .values import (
     a_redis_url,
     a_share,
     a_text,
+    a_wait,
     one_of,
     some_bytes,
     some_fields,
@@ -85,6 +86,12 @@ class Settings(WebSettings):
     )
     idempotency_ttl: float = declared(
         some_seconds, 72 * 3600.0, "Seconds that the answer to a call with an ``idempotency_key`` is remembered."
+    )
+    idempotency_wait: float = declared(
+        a_wait,
+        5.0,
+        "Seconds that a call waits for an earlier one with the same ``idempotency_key`` that has not ended yet, before "
+        "it is refused (``RequestInProgress``; the API answers 409). A joined transaction waits as its owner wants.",
     )
     worker: str = declared(
         one_of("embedded", "external"),

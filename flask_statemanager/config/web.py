@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .access import Roles, Token, a_url_prefix, some_buckets, some_origins, some_roles, some_tokens
 from .declared import declared
-from .values import a_flag, a_wait, one_of, some_bytes
+from .values import a_flag, one_of, some_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,3 @@ class WebSettings:
         a_flag, False, "Whether changing or removing needs ``If-Match`` or ``If-None-Match``; without it is 428 then."
     )
     api_max_body: int = declared(some_bytes, 4 * 2**20, "The most bytes of a request's body.")
-    api_duplicate_wait: float = declared(
-        a_wait,
-        5.0,
-        "Seconds that a request waits for an earlier one with the same ``Idempotency-Key``; then it is answered 409.",
-    )

@@ -231,6 +231,14 @@ def decode_numeric(text: str) -> JSON:
     return orjson.loads(text)
 
 
+def settled_text(text: str) -> str:
+    """Return JSON text whose numbers a database has written anew, with the numbers that :func:`decode_numeric` reads.
+
+    :param text: the text.
+    """
+    return encode(decode_numeric(text)) if _MANY_DIGITS.search(text) else text
+
+
 def _integer(text: str) -> int | float:
     value = int(text) if len(text) < 25 else None
     return value if value is not None and _INT_MIN <= value <= _INT_MAX else float(text)

@@ -28,6 +28,8 @@ class Request(Struct, frozen=True):
     :param key: the caller's key.
     :param fingerprint: of everything that was asked for, made by :func:`fingerprint`.
     :param ttl: how long the answer is remembered.
+    :param patience: for how many seconds an earlier request is waited for that has not ended yet, where the store can
+        tell that from other waiting, and the transaction is nobody else's; None for as long as it takes.
     """
 
     actor: str
@@ -35,6 +37,7 @@ class Request(Struct, frozen=True):
     key: str
     fingerprint: str
     ttl: timedelta
+    patience: float | None = None
 
 
 class Remembered(Struct, frozen=True):

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from ..errors import StateConflict
 from .entry import Entry
 from .record import Change, Key, Record
+from .unread import Unread
 
 Act = Callable[[], Callable[[], None] | None]
 """Something to do after the commit; what it returns is done once, behind all other acts of that commit."""
@@ -186,6 +187,15 @@ class Backend(ABC):
         with self.reading() as unit:
             found = {key: self.read(unit, key) for key in keys}
         return {key: record for key, record in found.items() if record is not None}
+
+    def fetch_unread(self, key: Key) -> Unread | None:
+        """Return the same as :meth:`fetch`, its JSON unread where the storage gives it as text.
+
+        :param key: which record.
+        :raises StorageError: when the storage fails.
+        """
+        record = self.fetch(key)
+        return None if record is None else Unread.of(record)
 
     def recalled(self, key: Key, version: int) -> Record | None:
         """Return a record in a version that this process has read lately, for a write that compares it anyway, or None.

@@ -148,13 +148,15 @@ class Idempotent(ABC):
     def recall(self, unit: Any, request: Request, now: datetime) -> Remembered | None:
         """Return what an earlier request in the same scope came to; where there was none, take the scope.
 
-        Waits for another unit that has taken it. What is older than its ttl counts as none.
+        Waits for another unit that has taken it, for the request's ``patience`` at the most where the backend can say
+        how long. What is older than its ttl counts as none.
 
         :param unit: an open writing unit.
         :param request: the request.
         :param now: the moment.
         :returns: None when the scope is the caller's now: either :meth:`remember` follows in the same unit, or the
             scope is free again when it ends.
+        :raises RequestInProgress: when the patience is over.
         :raises StorageError: when the storage fails.
         """
 

@@ -15,6 +15,7 @@ from .powers import JoinsTransaction, MultiKey
 from .record import Expectation, Key, Record
 from .scope import unit_around
 from .step import Policy
+from .unread import Unread
 
 MAX_MANY = 1000
 """How many records are read at once."""
@@ -78,6 +79,21 @@ class Reader:
         if self.cache is None or strong:
             return self._live(self.backend.fetch(Key(self.name, name)))
         return self._live(self.cache.read(Key(self.name, name), self.backend.fetch))
+
+    def find_unread(self, name: str) -> Unread | None:
+        """Return the live record of this name, as it counts now, its JSON unread where that spares something, or None.
+
+        :param name: the record's name.
+        :raises StorageError: when the storage fails.
+        """
+        if self.cache is None and unit_around(self.backend) is None:
+            unread = self.backend.fetch_unread(Key(self.name, name))
+            if unread is None or unread.deleted:
+                return None
+            if unread.expires_at is None or unread.expires_at > self.clock.now():
+                return unread
+        found = self.find(name)
+        return None if found is None else Unread.of(found)
 
     def find_many(
         self, names: Sequence[str], session: Any = None, *, strong: bool = False

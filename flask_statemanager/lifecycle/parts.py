@@ -57,6 +57,7 @@ class Parts(Struct, frozen=True):
     :param refused: told of every refused transition: id, transition, error.
     :param unserved: told of every search by what has no index: the type or None, and the paths.
     :param remembered: how long the answers to idempotent requests are kept.
+    :param patience: for how many seconds a request waits for an earlier one with the same key.
     """
 
     bucket: Bucket
@@ -68,6 +69,7 @@ class Parts(Struct, frozen=True):
     refused: Callable[[str, str, TransitionNotAllowed], None]
     unserved: Callable[[str | None, Sequence[str]], None]
     remembered: timedelta
+    patience: float | None = None
 
     @property
     def backend(self) -> Backend:
@@ -103,7 +105,7 @@ class Parts(Struct, frozen=True):
         self.bucket.remembering()
         key = check_text(call.idempotency_key, "idempotency_key", MAX_KEY)
         given = {**arguments(), "source": call.source, "reason": call.reason}
-        once = Request(origin.actor, call.verb, key, fingerprint(given), self.remembered)
+        once = Request(origin.actor, call.verb, key, fingerprint(given), self.remembered, self.patience)
         return replace(origin, idempotency_key=key), once
 
 

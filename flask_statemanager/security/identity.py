@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import os
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -12,6 +11,8 @@ from msgspec import Struct
 
 from ..config.access import ANYBODY, PERMISSIONS, Roles, Token
 from ..errors import ConfigurationError, shown
+
+_HASHES = {"sha256": hashlib.sha256, "sha512": hashlib.sha512}
 
 IdentityLoader = Callable[[], Any]
 """Returns the present user during a request: an id, ``(id, roles)``, an :class:`Identity`, or None for nobody."""
@@ -91,7 +92,7 @@ class Access:
         """
         written = token.encode("utf-8", "surrogateescape")
         for scheme in self._schemes:
-            found = self._tokens.get(self._place(scheme, hashlib.new(scheme, written).digest()))
+            found = self._tokens.get(self._place(scheme, _HASHES[scheme](written).digest()))
             if found is not None:
                 return found
         return None
@@ -114,7 +115,7 @@ class Access:
         return self.known(str(user), roles)
 
     def _place(self, scheme: str, digest: bytes) -> bytes:
-        return hmac.digest(self._secret, scheme.encode() + digest, "sha256")
+        return hashlib.blake2b(digest, key=self._secret, person=scheme.encode()).digest()
 
 
 def _is_user(value: Any) -> bool:

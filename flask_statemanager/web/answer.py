@@ -14,6 +14,8 @@ from werkzeug.datastructures import Headers
 JSON = "application/json"
 
 _BEGINNING, _END = b'{"success":true,"data":', b"}"
+_ALWAYS = (("Cache-Control", "private, no-cache"),)
+_WITHOUT_BODY = frozenset((204, 304))
 _encode = msgspec.json.Encoder().encode
 
 
@@ -71,7 +73,7 @@ def response(answer: Answer, request_id: str | None) -> Response:
     :param answer: the answer.
     :param request_id: the request's id, to be sent back.
     """
-    headers = [("Cache-Control", "private, no-cache")]
+    headers = [*_ALWAYS]
     if answer.version is not None:
         headers.append(("ETag", etag(answer.version)))
     if request_id is not None:
@@ -83,5 +85,9 @@ def response(answer: Answer, request_id: str | None) -> Response:
         return Response(
             answer.data, answer.status, Headers(headers), content_type=f"{answer.media_type}; charset=utf-8"
         )
-    body = None if answer.status in (204, 304) else enveloped(answer.data)
-    return Response(body, answer.status, Headers(headers), content_type=None if body is None else JSON)
+    if answer.status in _WITHOUT_BODY:
+        return Response([], answer.status, Headers(headers))
+    body = enveloped(answer.data)
+    headers += (("Content-Type", JSON), ("Content-Length", str(len(body))))
+    # A list of one, with its length told, is sent as it is.
+    return Response([body], answer.status, Headers(headers))

@@ -39,7 +39,7 @@ class Doorkeeper:
         :raises Problem: when that cannot be found out, or a page of another site is behind it.
         :raises ConfigurationError: when the application's loader answers what cannot be understood.
         """
-        scheme, _space, token = request.headers.get("Authorization", "").partition(" ")
+        scheme, _space, token = request.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
         bearer = scheme.lower() == "bearer"
         found = self.access.bearer(token.strip()) if bearer and self.access.has_tokens else None
         if found is not None:

@@ -11,13 +11,14 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from ..errors import ConfigurationError, StateManagerError
 from ..runtime import Runtime
+from .duplicates import Duplicates
 from .identity import Doorkeeper
 from .openapi.views import TEMPLATES, Documentation
 from .operation import Operations
 from .problems import INTERNAL, problem_of, problem_response
 from .reserved import CATCH_ALL, Unreserved, reserved_words
 from .rest import cas, keys, states, stats, timers, transitions, types
-from .view import View, request_id_of
+from .view import View, present_request, request_id_of
 
 BLUEPRINT = "statemanager_api"
 """The name of the blueprint, and what the endpoints begin with."""
@@ -56,13 +57,14 @@ def blueprint_of(runtime: Runtime, groups: Sequence[Operations]) -> Blueprint:
     """
     blueprint = Blueprint(BLUEPRINT, __name__, url_prefix=runtime.settings.api_prefix, template_folder=TEMPLATES)
     operations = [operation for group in groups for operation in group]
-    doorkeeper, words = Doorkeeper(runtime), reserved_words(operations)
+    doorkeeper, duplicates = Doorkeeper(runtime), Duplicates(runtime.settings.idempotency_wait)
+    words = reserved_words(operations)
     for operation in operations:
-        view = View(operation, runtime, doorkeeper)
+        view = View(operation, runtime, doorkeeper, duplicates)
         blueprint.add_url_rule(
             operation.rule,
             operation.name,
-            Unreserved(view, words) if operation.rule == CATCH_ALL else view,
+            _function(Unreserved(view, words) if operation.rule == CATCH_ALL else view),
             methods=[operation.method],
             # A redirect would send a write somewhere else; such a path is no other way to write a key.
             merge_slashes=False,
@@ -71,6 +73,15 @@ def blueprint_of(runtime: Runtime, groups: Sequence[Operations]) -> Blueprint:
     blueprint.register_error_handler(StateManagerError, _refused)
     blueprint.register_error_handler(HTTPException, _failed)
     return blueprint
+
+
+def _function(view: View | Unreserved) -> Callable[..., Response]:
+    """Return a view as a function, of which Flask finds out sooner than of another object that it is no coroutine."""
+
+    def answer(**arguments: Any) -> Response:
+        return view(**arguments)
+
+    return answer
 
 
 def _refused(error: Exception) -> AnyResponse:
@@ -92,7 +103,7 @@ def _routing_problems(prefix: str) -> Callable[[], Any]:
     """Return what answers below the prefix where nothing is at the path, as no blueprint is asked then."""
 
     def answer() -> Response | None:
-        error = request.routing_exception
+        error = present_request().routing_exception
         if error is None or not (request.path == prefix or request.path.startswith(f"{prefix}/")):
             return None
         if error.code is None or error.code < 400:

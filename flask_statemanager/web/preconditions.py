@@ -58,6 +58,13 @@ class Preconditions(Struct, frozen=True):
             return None
         return next(iter(self.match.versions))
 
+    def told(self) -> list[list[int] | str | None]:
+        """Return the conditions as JSON, the same for the same conditions."""
+        return [
+            None if tags is None else "*" if tags.any else sorted(tags.versions)
+            for tags in (self.match, self.none_match)
+        ]
+
     def require(self) -> None:
         """Refuse a request without conditions.
 

@@ -75,6 +75,7 @@ _OF_ERRORS: dict[type[BaseException], tuple[Kind, tuple[str, ...]]] = {
     errors.StorageError: (UNAVAILABLE, ()),
     errors.StorageUnavailable: (UNAVAILABLE, ()),
     errors.StorageTimeout: (BUSY, ()),
+    errors.RequestInProgress: (IN_PROGRESS, ()),
     errors.BulkInterrupted: (INTERRUPTED, ("done",)),
     errors.StateNotFound: (NOT_FOUND, ()),
     errors.StateExists: (EXISTS, ()),
@@ -104,7 +105,7 @@ _OF_STATUS = {400: MALFORMED, 404: NO_ROUTE, 409: CONFLICT, 500: INTERNAL, 503: 
 }
 _OF_STATUS |= {403: FORBIDDEN, 422: INVALID}
 
-_RETRY_AFTER = {UNAVAILABLE: "5", BUSY: "1", TOO_MANY_REQUESTS: "1"}
+_RETRY_AFTER = {IN_PROGRESS: "1", UNAVAILABLE: "5", BUSY: "1", TOO_MANY_REQUESTS: "1"}
 """Seconds after which trying again may help, where the error itself does not say."""
 
 

@@ -37,8 +37,6 @@ class Unreserved:
     def __init__(self, view: Callable[..., Response], words: frozenset[str]) -> None:
         self._view = view
         self._words = words
-        self.__name__: str = view.__name__
-        self.__doc__ = view.__doc__
 
     def __call__(self, key: str) -> Response:
         """Carry out the operation.

@@ -13,6 +13,7 @@ from ..lifecycle.parts import MAX_KEY
 from ..runtime import Runtime
 from .answer import Answer, response
 from .call import Call
+from .duplicates import Duplicates
 from .identity import Doorkeeper
 from .operation import Operation
 from .preconditions import NONE, Preconditions, preconditions
@@ -23,7 +24,8 @@ _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,200}")
 _CHANGING = frozenset(("PUT", "PATCH", "DELETE"))
 _NOTHING: Mapping[str, Any] = {}
 
-_present_request: Callable[[], Request] = current_request._get_current_object  # type: ignore[attr-defined]
+present_request: Callable[[], Request] = current_request._get_current_object  # type: ignore[attr-defined]
+"""Returns the request; going through the proxy each time costs more."""
 _present_app: Callable[[], Flask] = current_app._get_current_object  # type: ignore[attr-defined]
 
 
@@ -33,13 +35,15 @@ class View:
     :param operation: the operation.
     :param runtime: the app's running parts.
     :param doorkeeper: lets in who may.
+    :param duplicates: keeps a request and its repetition apart.
     """
 
-    def __init__(self, operation: Operation, runtime: Runtime, doorkeeper: Doorkeeper) -> None:
+    def __init__(self, operation: Operation, runtime: Runtime, doorkeeper: Doorkeeper, duplicates: Duplicates) -> None:
         self._operation = operation
         self._act = operation.act
         self._runtime = runtime
         self._doorkeeper = doorkeeper
+        self._duplicates = duplicates
         self._query = None if operation.query is None else operation.query()
         # What a request without a query string asks for; None where there is something that it must ask for.
         self._unasked = _NOTHING if self._query is None else _defaults(self._query)
@@ -47,8 +51,6 @@ class View:
         self._limit = runtime.settings.api_max_body
         self._conditional = operation.conditional
         self._demanding = runtime.settings.api_require_match and operation.method in _CHANGING
-        self.__name__ = operation.name
-        self.__doc__ = operation.summary
 
     def __call__(self, **arguments: Any) -> Response:
         """Carry out the operation and write its answer.
@@ -56,7 +58,7 @@ class View:
         :param arguments: those of the path.
         :raises StateManagerError: whatever is to become a problem.
         """
-        request, runtime = _present_request(), self._runtime
+        request, runtime = present_request(), self._runtime
         if not runtime.completed:
             runtime.complete(_present_app().extensions)
         environ = request.environ
@@ -72,7 +74,10 @@ class View:
             request_id_of(environ),
             accepted,
         )
-        return self._written(call, self._act(call, **arguments))
+        if call.idempotency_key is None:
+            return self._written(call, self._act(call, **arguments))
+        with self._duplicates.alone(self._operation.name, call.actor, call.idempotency_key):
+            return self._written(call, self._act(call, **arguments))
 
     def _written(self, call: Call, answer: Answer) -> Response:
         conditions = call.preconditions

@@ -16,6 +16,7 @@ from ...core.ports import UNSEEN, Backend, Seen, Unit, Work, check_belief
 from ...core.powers import Expires, JoinsTransaction, KeepsHistory
 from ...core.query import ChangeQuery, Query
 from ...core.record import Change, Key, Record
+from ...core.unread import Unread
 from ...errors import ConfigurationError, StateConflict
 from .connection import SqlUnit, in_memory, unreachable
 from .dialects import dialect_of
@@ -194,6 +195,16 @@ class SqlBackend(
         """
         with self._pool.unit(write=False) as unit:
             return self._one(unit.run(self._statements.read, {"k_bucket": key.bucket, "k_name": key.name}))
+
+    def fetch_unread(self, key: Key) -> Unread | None:
+        """Return the same, its JSON as the database has written it.
+
+        :param key: which record.
+        :raises StorageError: when the database fails.
+        """
+        with self._pool.unit(write=False) as unit:
+            rows = unit.run(self._statements.read, {"k_bucket": key.bucket, "k_name": key.name})
+        return self._statements.unread(rows[0]) if rows else None
 
     def apply(self, unit: SqlUnit, change: Change) -> int:
         """Write state and history under the seen version: PostgreSQL by one statement, SQLite by two.

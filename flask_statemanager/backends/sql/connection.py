@@ -79,6 +79,18 @@ class SqlUnit(Unit):
             locks = ", ".join(f"pg_advisory_xact_lock({number})" for number in sorted({*map(self._lock_of, keys)}))
             self.run(Compiled(f"SELECT {locks}", None, {}), {})
 
+    def wait_at_most(self, seconds: float | None) -> bool:
+        """Bound how long the next statements wait for what others have locked; None takes the bound away.
+
+        :param seconds: the bound.
+        :returns: whether the database can; SQLite has waited for the file already.
+        :raises StorageError: when the database fails.
+        """
+        statement = self.dialect.patience(seconds)
+        if statement is not None:
+            self._send(statement)
+        return statement is not None
+
     def _lock_of(self, key: Key) -> int:
         digest = hashlib.blake2b(f"{self.table}:{key}".encode(), digest_size=8).digest()
         return int.from_bytes(digest, "big", signed=True)

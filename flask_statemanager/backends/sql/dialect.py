@@ -63,6 +63,13 @@ class Dialect(ABC):
         """
 
     @abstractmethod
+    def write_json(self, text: str) -> str:
+        """Return JSON text as this package writes it from the text that the database gave.
+
+        :param text: a column's value.
+        """
+
+    @abstractmethod
     def begin(self, connection: Any, *, write: bool) -> bool:
         """Open a transaction on a driver connection that is ours alone.
 
@@ -84,6 +91,14 @@ class Dialect(ABC):
 
         :param table: its quoted name.
         :returns: statements, for a transaction in which nothing was done yet.
+        """
+
+    @abstractmethod
+    def patience(self, seconds: float | None) -> str | None:
+        """Return what bounds how long the next statements of a transaction wait for locks.
+
+        :param seconds: the bound; None takes it away.
+        :returns: a statement, or None where a lock is waited for only at the beginning.
         """
 
     @abstractmethod

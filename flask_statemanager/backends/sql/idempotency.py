@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 from functools import cached_property
+from typing import Any
 
 from sqlalchemy import and_, bindparam, delete, or_, select, tuple_, update
 from sqlalchemy.sql import ClauseElement
 
 from ...core.idempotency import Remembered, Request
 from ...core.powers import Idempotent
-from ...errors import StorageTimeout
+from ...errors import RequestInProgress, StorageTimeout
 from .connection import SqlUnit
 from .joining import hold, refuse_to_wait_for_itself
 from .lock import Lock
@@ -77,6 +78,7 @@ class SqlIdempotency(SqlPower, Idempotent):
         :param now: the moment.
         :raises StateConflict: when another transaction has taken the scope, and this one must not see it (PostgreSQL's
             REPEATABLE READ).
+        :raises RequestInProgress: when another transaction has taken the scope for longer than the request is patient.
         :raises StorageError: when the database fails, or this thread's own session has taken the scope.
         """
         scope = {name: getattr(request, name) for name in _SCOPE}
@@ -87,12 +89,22 @@ class SqlIdempotency(SqlPower, Idempotent):
         values = {"fingerprint": request.fingerprint, "outcome": None}
         values |= {"created_at": time(now), "expires_at": time(now + request.ttl)}
         for _ in range(_LOOKS):
-            if unit.run(self._requests.take, scope | values):
+            if self._taken(unit, request, scope | values):
                 return None
             # Where it has been removed since, it can be taken.
             for fingerprint, outcome in unit.run(self._requests.look, scope):
                 return Remembered(fingerprint, outcome)
         raise StorageTimeout(f"The idempotency key {request.key!r} was taken and removed all the time: try again.")
+
+    def _taken(self, unit: SqlUnit, request: Request, values: dict[str, Any]) -> bool:
+        if request.patience is None or not unit.wait_at_most(request.patience):
+            return bool(unit.run(self._requests.take, values))
+        try:
+            taken = bool(unit.run(self._requests.take, values))
+        except StorageTimeout as error:
+            raise RequestInProgress(request.key, request.verb) from error
+        unit.wait_at_most(None)
+        return taken
 
     def remember(self, unit: SqlUnit, request: Request, outcome: str) -> None:
         """Keep the outcome of a request whose scope was taken in this unit.

@@ -138,6 +138,13 @@ class JoinedUnit(SqlUnit):
         """
         Announcements.of(self._session).in_doubt(self._session, act)
 
+    def wait_at_most(self, seconds: float | None) -> bool:
+        """Do nothing: how long a transaction of the application's waits is the application's to say.
+
+        :param seconds: the bound.
+        """
+        return False
+
     def hold(self, locks: Iterable[Hashable]) -> None:
         """Note what is locked until the session's transaction ends.
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Table
 from sqlalchemy.dialects.postgresql import insert
 
-from ...core.codec import decode_numeric
+from ...core.codec import decode_numeric, settled_text
 from ...core.record import JSON
 from ...errors import ConfigurationError, StateConflict, StorageError, StorageTimeout, StorageUnavailable
 from .dialect import CHECK_HINT, UPGRADE_HINT, Dialect
@@ -61,6 +61,13 @@ class PostgresDialect(Dialect):
         """
         return decode_numeric(text)
 
+    def write_json(self, text: str) -> str:
+        """Return the text with its numbers as they were written first.
+
+        :param text: a column's value.
+        """
+        return settled_text(text)
+
     def begin(self, connection: Any, *, write: bool) -> bool:
         """Let single reads run without BEGIN and ROLLBACK around them: one round trip instead of three.
 
@@ -89,11 +96,17 @@ class PostgresDialect(Dialect):
 
         :param table: its quoted name.
         """
-        return (
-            f"SET LOCAL lock_timeout = '{SECLUDE_PATIENCE}s'",
-            f"LOCK TABLE {table} IN EXCLUSIVE MODE",
-            "SET LOCAL lock_timeout TO DEFAULT",
-        )
+        locking = f"LOCK TABLE {table} IN EXCLUSIVE MODE"
+        return self.patience(SECLUDE_PATIENCE), locking, self.patience(None)
+
+    def patience(self, seconds: float | None) -> str:
+        """Return what bounds how long locks are waited for.
+
+        :param seconds: the bound; None takes it away.
+        """
+        if seconds is None:
+            return "SET LOCAL lock_timeout TO DEFAULT"
+        return f"SET LOCAL lock_timeout = '{max(1, round(seconds * 1000))}ms'"
 
     def end(self, connection: Any, *, commit: bool) -> None:
         """Commit or roll back.

@@ -8,6 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from ...core.record import Change, Key, Origin, Record
+from ...core.unread import Unread
 from .dialect import Dialect
 from .putting import ORIGIN_FIELDS, RECORD_FIELDS
 
@@ -18,7 +19,7 @@ _WIDTH = len(RECORD_FIELDS)
 _BEFORE = _WIDTH + 1 + len(ORIGIN_FIELDS)
 """Where in the row of a change the event stands, and where the record before begins."""
 
-_REVISION, _DATA = RECORD_FIELDS.index("revision"), RECORD_FIELDS.index("data")
+_VERSION, _REVISION, _DATA = (RECORD_FIELDS.index(name) for name in ("version", "revision", "data"))
 
 
 class RowReader:
@@ -28,7 +29,7 @@ class RowReader:
     """
 
     def __init__(self, habits: Dialect) -> None:
-        self._read_json, self._read_time = habits.read_json, habits.read_time
+        self._read_json, self._write_json, self._read_time = habits.read_json, habits.write_json, habits.read_time
 
     def record(self, row: Row) -> Record:
         """Turn a row of :data:`RECORD_FIELDS` into a record.
@@ -54,6 +55,23 @@ class RowReader:
             began if updated == created else time(updated),  # type: ignore[arg-type]  # the column takes no null
             None if expires is None else time(expires),
             None if deleted is None else time(deleted),
+        )
+
+    def unread(self, row: Row) -> Unread:
+        """Turn a row of :data:`RECORD_FIELDS` into a record whose JSON is still text.
+
+        :param row: the driver's row.
+        """
+        data, metadata, created, updated, expires, deleted = row[_DATA:]
+        write, time = self._write_json, self._read_time
+        return Unread(
+            row[_VERSION],
+            write(data).encode(),
+            write(metadata).encode(),
+            time(created),  # type: ignore[arg-type]  # the column takes no null
+            time(updated),  # type: ignore[arg-type]  # the column takes no null
+            None if expires is None else time(expires),
+            deleted is not None,
         )
 
     def changes(self, rows: Sequence[Row]) -> list[Change]:

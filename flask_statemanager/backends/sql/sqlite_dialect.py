@@ -71,6 +71,13 @@ class SqliteDialect(Dialect):
         """
         return decode(text)
 
+    def write_json(self, text: str) -> str:
+        """Return the text, which SQLite keeps as it was written.
+
+        :param text: a column's value.
+        """
+        return text
+
     def begin(self, connection: sqlite3.Connection, *, write: bool) -> bool:
         """Take the write lock at once: a transaction that begins by reading may be refused when it wants to write.
 
@@ -100,6 +107,13 @@ class SqliteDialect(Dialect):
         :param table: without effect here.
         """
         return ()
+
+    def patience(self, seconds: float | None) -> str | None:
+        """Return nothing: a transaction that writes has waited for the file when it began.
+
+        :param seconds: without effect here.
+        """
+        return None
 
     def end(self, connection: sqlite3.Connection, *, commit: bool) -> None:
         """Commit or roll back by statement, which works whatever the driver's isolation mode is.

@@ -8,7 +8,6 @@ from typing import Any
 from marshmallow import Schema, fields, validate
 
 from ...core.clock import iso
-from ...core.entry import Entry as Unread
 from ...core.record import Record, living
 from ...core.step import Step
 from ...errors import StateNotFound
@@ -24,6 +23,7 @@ from ..problems import INVALID, Problem
 from ..reserved import CATCH_ALL
 from .once import once
 from .schemas import KEY_RULE, Entry, Removed, Ttl, WriteBody
+from .shown import shown_key
 from .store import BucketQuery, origin_of, parts_of, store_of
 
 operations = Operations("keys and values", "Values under keys, with versions.")
@@ -87,11 +87,11 @@ def list_keys(call: Call) -> Answer:
 
 def _get(call: Call, key: str) -> Answer:
     """A missing key is 404. The ``ETag`` is the version."""
-    found = parts_of(call).bucket.find(check_key(key))
+    name = check_key(key)
+    found = parts_of(call).bucket.find_unread(name)
     if found is None:
-        raise StateNotFound(key, kind="key")
-    record = found.record() if isinstance(found, Unread) else found
-    return Answer(_shown(record, whole=call.query["include_metadata"]), version=record.version)
+        raise StateNotFound(name, kind="key")
+    return Answer(shown_key(name, found, whole=call.query["include_metadata"]), version=found.version)
 
 
 def _put(call: Call, key: str) -> Answer:

@@ -53,13 +53,14 @@ def once_in(bucket: Bucket, call: Call, work: Callable[[], Answer], **arguments:
             "requests. Leave the header out, and repeat with If-Match or If-None-Match instead.",
         )
     asked: dict[str, Any] = {"path": arguments, "query": dict(call.query), "body": dict(call.body)}
-    asked["conditions"] = repr(call.preconditions)
+    asked["conditions"] = call.preconditions.told()
     request = Request(
         call.actor,
         f"rest.{call.operation.name}",
         call.idempotency_key,
         fingerprint(asked),
         timedelta(seconds=call.runtime.settings.idempotency_ttl),
+        call.runtime.settings.idempotency_wait,
     )
 
     def perform(unit: Any) -> str:
