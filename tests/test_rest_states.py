@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from werkzeug.test import TestResponse
 
+from tests.rest_client import PREFIX, Ask, asking, data_of, next_of, problem_of
 from tests.worlds import World, build, entered, uri_for
-
-PREFIX = "/api/v1/state"
-
-Ask = Callable[..., TestResponse]
-
 
 everywhere = pytest.mark.parametrize("served", ["memory", "sqlite", "postgresql"], indirect=True)
 """For what the store has a part in."""
@@ -29,40 +24,8 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
 
 @pytest.fixture
 def ask(served: World) -> Ask:
-    """Ask the API: method, path behind the prefix, and what else the client takes."""
-    client = served.app.test_client()
-
-    def send(method: str, path: str, **more: Any) -> TestResponse:
-        return client.open(PREFIX + path, method=method, **more)
-
-    return send
-
-
-def data_of(answer: TestResponse) -> Any:
-    """Return what a good answer holds."""
-    assert answer.status_code < 300, answer.text
-    assert answer.json is not None
-    assert answer.json["success"] is True
-    return answer.json["data"]
-
-
-def problem_of(answer: TestResponse, status: int) -> Any:
-    """Return a problem, which has the status that it says."""
-    assert answer.status_code == status, answer.text
-    assert answer.mimetype == "application/problem+json"
-    body = answer.get_json(force=True)
-    assert (body["status"], body["success"], body["error"]) == (status, False, body["detail"])
-    return body
-
-
-def next_of(answer: TestResponse) -> str | None:
-    """Return the path of the next page behind the prefix, or None."""
-    link = answer.headers.get("Link")
-    if link is None:
-        return None
-    target, relation = link.split("; ")
-    assert relation == 'rel="next"'
-    return target[1:-1].removeprefix(PREFIX)
+    """Ask the API."""
+    return asking(served)
 
 
 @everywhere
