@@ -15,6 +15,7 @@ from .problems import MALFORMED, PRECONDITION_FAILED, PRECONDITION_REQUIRED, Pro
 Result = TypeVar("Result")
 
 _TAG = re.compile(r'(?P<weak>W/)?"(?P<tag>[\x21\x23-\x7e\x80-\xff]*)"')
+_TAGS = re.compile(r'(?:(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"(?:[ \t]*,[ \t]*(?!$)|$))+')
 _VERSION = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 _LONGEST = 4096
 _ATTEMPTS = 10
@@ -152,9 +153,7 @@ def _tags(header: str, text: object, *, weak: bool) -> Tags | None:
     written = str(text).strip()
     if written == "*":
         return Tags(True, frozenset())
-    found = [_TAG.fullmatch(part.strip()) for part in written.split(",")] if len(written) <= _LONGEST else [None]
-    tags = [each for each in found if each is not None]
-    if len(tags) != len(found):
+    if len(written) > _LONGEST or not _TAGS.fullmatch(written):
         raise Problem(MALFORMED, f'{header} must be * or entity tags as they were sent, for example "5".')
-    named = (each["tag"] for each in tags if weak or each["weak"] is None)
+    named = (each["tag"] for each in _TAG.finditer(written) if weak or each["weak"] is None)
     return Tags(False, frozenset(int(tag) for tag in named if _VERSION.fullmatch(tag)))

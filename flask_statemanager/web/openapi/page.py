@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode
 
 from markupsafe import Markup, escape
 from msgspec import Struct
+from msgspec.structs import replace
 
 from .schemas import JSONSchema, example_of
 
@@ -35,7 +36,7 @@ class Row(Struct, frozen=True):
     :param kind: its type, in words.
     :param description: what it means.
     :param notes: what limits it.
-    :param example: one value as JSON, or None.
+    :param example: one value as it is sent, or None.
     """
 
     name: str
@@ -164,7 +165,9 @@ class Page:
 
     def _parameter(self, parameter: Mapping[str, Any]) -> Row:
         schema = {"description": parameter.get("description", ""), **parameter["schema"]}
-        return self._row(parameter["name"], parameter["in"], parameter.get("required", False), schema)
+        row = self._row(parameter["name"], parameter["in"], parameter.get("required", False), schema)
+        given = schema.get("examples")
+        return row if given is None else replace(row, example=_in_url(given[0]))
 
     def _row(self, name: str, place: str, required: bool, schema: JSONSchema) -> Row:
         given = schema.get("examples")
@@ -241,6 +244,15 @@ def written(value: Any) -> str:
     :param value: the value.
     """
     return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _in_url(value: Any) -> str:
+    """Write a value as it stands in a path, a query or a header."""
+    if isinstance(value, list):
+        return ",".join(map(_in_url, value))
+    if isinstance(value, dict):
+        return "&".join(f"{name}={_in_url(part)}" for name, part in value.items())
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _notes(schema: JSONSchema) -> Iterator[str]:
