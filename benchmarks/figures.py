@@ -9,11 +9,13 @@ from msgspec import Struct
 
 from benchmarks.work import (
     AMONG,
+    BARE_LOOP,
     BY_HAND,
     DRIVER,
     EXTENSION,
     FEW,
     GET,
+    GREENLETS,
     HELLO,
     HOT,
     HTTP_HELLO,
@@ -24,6 +26,7 @@ from benchmarks.work import (
     IMPORT_TIME,
     KV_GET,
     KV_SWAP,
+    LIVE,
     MANY,
     NEAR,
     NEAR_HIT,
@@ -36,6 +39,7 @@ from benchmarks.work import (
     REGISTER_MANY,
     RESTORE,
     SNAPSHOT,
+    THREADS,
     TRACKED,
     UPDATE,
 )
@@ -135,6 +139,7 @@ FIGURES = (
     Figure(POSTGRES, HTTP_KEY, BY_HAND, SPEED, 0.85),
     Figure(POSTGRES, HTTP_MOVE, ORM, SPEED, 3),
     *(Figure(store, HTTP_HELLO, HELLO, SPEED, 0.9, TRACKED) for store in (NORMAL, POSTGRES)),
+    *(Figure("", LIVE, BARE_LOOP, COST, 2.0, way) for way in (THREADS, GREENLETS)),
     Figure("", IMPORT_TIME, EXTENSION, OWN, 30),
     Figure("", IMPORT_MEMORY, EXTENSION, OWN, 4),
     Figure("", IMPORT_EXTRAS, EXTENSION, OWN, 0),

@@ -31,7 +31,7 @@ EXTRAS = (
     "openfeature",
     "webargs",
     "apispec",
-    "flask_sock",
+    "wsproto",
 )
 """What must wait until it is configured."""
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from msgspec import Struct
 from msgspec.structs import replace
 
-from benchmarks import bulk, hot, imports, kv, scale, singles, snapshots, threads, web
+from benchmarks import bulk, hot, imports, kv, live, scale, singles, snapshots, threads, web
 from benchmarks.ground import NOWHERE, Ground, Store
 from benchmarks.rounds import Contestant, measure
 from benchmarks.work import AMONG
@@ -69,6 +69,7 @@ SUITES = {
     "threads": Suite(("sqlite", "postgresql"), threads.contestants, rounds=7, apart=False),
     "hot": Suite(("postgresql",), hot.contestants, rounds=7, runs=50, apart=False),
     "http": Suite(("sqlite", "postgresql"), web.contestants, rounds=7, runs=1000, apart=False),
+    "live": Suite((NOWHERE,), live.contestants, rounds=5, runs=20, apart=False),
     "scale": Suite(("sqlite", "postgresql"), growing, rounds=scale.ROUNDS, runs=scale.RUNS),
     "kv": Suite(("redis", "sqlite", "postgresql"), kv.singles, rounds=11),
     "keys": Suite(("redis", "sqlite", "postgresql"), kv.growing, rounds=5, runs=50),

@@ -15,6 +15,7 @@ HOT = "update_state, one state, 8 processes"
 HTTP = "GET a state through gunicorn"
 HTTP_KEY, HTTP_MOVE = "GET /<key> of the API, through gunicorn", "a transition by the API, through gunicorn"
 HTTP_HELLO = "GET a greeting through gunicorn"
+LIVE = "live event to 1,000 WebSockets, 99th percentile of a delivery"
 AMONG = " among so many"
 """Behind the name of a piece of work that is measured among different numbers of states."""
 
@@ -25,6 +26,8 @@ DRIVER, EXTENSION, ORM = "bare driver", "Flask-StateManager", "Flask-SQLAlchemy 
 HELLO, BY_HAND, NEAR = "hello, nothing read", "bare driver, by hand", f"{EXTENSION}, near cache"
 TRACKED, UNSAMPLED = f"{EXTENSION}, tracked", f"{EXTENSION}, tracked, none of it sampled"
 ONE_STATEMENT, ONE_TRIP = "bare driver, one statement", "Flask-StateManager, expect= and cached"
+
+BARE_LOOP, THREADS, GREENLETS = "bare sockets, sendall in a loop", f"{EXTENSION}, threads", f"{EXTENSION}, gevent"
 
 SEEN = 64
 """How many states the reads and updates go round."""

@@ -38,6 +38,7 @@ from .lifecycle.scheduling import Timer
 from .lifecycle.state import HistoryEntry, State
 from .lifecycle.types import StateTransition, StateType
 from .snapshots.snapshot import Snapshot
+from .tracking.propagation import Reach
 
 __version__ = "0.1.0"
 
@@ -61,6 +62,7 @@ __all__ = [
     "Machine",
     "Page",
     "PermanentFailure",
+    "Reach",
     "Record",
     "Refusal",
     "RequestInProgress",

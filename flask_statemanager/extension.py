@@ -43,6 +43,7 @@ from .runtime import EXTENSION, Declarations, Runtime, check_managers, same_mana
 from .security.actor import ActorLoader
 from .security.identity import IdentityLoader
 from .snapshots.archive import Archive
+from .tracking.propagation import ReachRule
 from .workshop import check_shareable
 
 TRACKS = f"{__package__}.tracks"
@@ -285,6 +286,20 @@ class StateManager(
         """
         self._outside_requests().identity.loader = loader
         return loader
+
+    def propagation_rule(self, rule: ReachRule) -> ReachRule:
+        """Set the function that says to whom the changes of a record are told as live events; usable as a decorator.
+
+        >>> # @state_manager.propagation_rule
+        >>> # def teams_too(record, reach):
+        >>> #     return Reach(reach.everyone, reach.users | members_of(record.data.get("team")))
+
+        :param rule: called with the record and whose it is by the rules of :doc:`live`; returns a :class:`Reach`. It is
+            called outside of any app context, for each change, and must be quick.
+        :raises ConfigurationError: when a request is under way.
+        """
+        self._outside_requests().propagation.rule = rule
+        return rule
 
     def use_clock(self, clock: Clock) -> None:
         """Take the time from another clock, in tests or to load data of the past.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
 from msgspec import Struct, field
 
 from .backends.registry import ORDER
-from .backends.several import Backends
+from .backends.several import Backends, announcing
 from .backends.sql.engine import check_manager
 from .cache.discovery import from_manager as redis_of_manager
 from .cache.discovery import open_cache
@@ -61,6 +61,7 @@ from .snapshots.automatic import AutoSnapshots
 from .snapshots.directory import DirectoryStorage
 from .snapshots.storage import SnapshotStorage
 from .tracking.face import Tracking
+from .tracking.propagation import PropagationSource
 from .workshop import Workshop
 
 EXTENSION = "statemanager"
@@ -74,6 +75,7 @@ class Declarations(Struct, frozen=True):
     callbacks: CallbackRegistry = field(default_factory=CallbackRegistry)
     actor: ActorSource = field(default_factory=ActorSource)
     identity: IdentitySource = field(default_factory=IdentitySource)
+    propagation: PropagationSource = field(default_factory=PropagationSource)
     clock: ReplaceableClock = field(default_factory=ReplaceableClock)
     buckets: BucketRegistry = field(default_factory=BucketRegistry)
     flows: FlowDefinitions = field(default_factory=FlowDefinitions)
@@ -88,6 +90,7 @@ class Runtime:
     :param owns_database: whether the database is the extension's own.
     :param redis_manager: the cache's Redis, for a manager without an app.
     :param snapshot_storage: where snapshots are kept; the folder ``snapshots`` here by default.
+    :ivar closing: what is called first when this is closed.
     :raises ConfigurationError: when the backend lacks a power that the lifecycle face needs.
     """
 
@@ -106,9 +109,9 @@ class Runtime:
         self.backend = backend
         self.counters = Counters()
         self.cache: ReadCache | None = None
-        self._owns_database = owns_database
-        self._redis_manager = redis_manager
+        self._owns_database, self._redis_manager = owns_database, redis_manager
         self.completed, self.tracking = False, Tracking(declarations.clock)
+        self.closing: list[Callable[[], None]] = []
         self._lock = threading.Lock()
         self.callbacks = CallbackRunner(
             declarations.callbacks,
@@ -181,14 +184,23 @@ class Runtime:
         publisher.subscribe("metrics", self._count_change)
         publisher.subscribe("signals", self._send_signals)
         publisher.subscribe("callbacks", self.callbacks.after)
+        live = self.settings.api_enabled and self.settings.broadcast_changes
+        announce = announcing(self.backend) if live else None
+        if announce is not None:
+            publisher.subscribe("followers", lambda _change: announce())
         policy = Policy(self.settings.max_value_bytes, lapse_by(definitions))
         bucket = Bucket(BUCKET, policy, self.backend, publisher, clock=self.declarations.clock)
         bucket.checks += [StateValidation(definitions), self.callbacks.before, self._send_changing]
         callbacks = self.declarations.callbacks
         bucket.hooked = lambda: callbacks.has("before") or bool(state_changing.receivers)
         bucket.listened = self._listened
-        bucket.tally = lambda event, number: self.counters.increment(f"change.{event}", number)
+        bucket.tally = lambda event, number: self._tally(event, number, announce)
         return bucket
+
+    def _tally(self, event: str, number: int, announce: Callable[[], None] | None) -> None:
+        self.counters.increment(f"change.{event}", number)
+        if announce is not None:
+            announce()
 
     def _make_parts(self) -> Parts:
         face = "The lifecycle face"
@@ -285,6 +297,8 @@ class Runtime:
 
     def close(self) -> None:
         """End this process's threads, and give back what the backend keeps; for tests."""
+        for end in self.closing:
+            end()
         self.tracking.close()
         self.workshop.close()
         if self.cache is not None:

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from msgspec import Struct
 
-from .backends.several import Backends
+from .backends.several import Backends, announcing
 from .config import Settings
 from .core.bucket import Bucket
 from .core.buckets import FLOWS, RESERVED, BucketDefinition, BucketRegistry
@@ -214,7 +214,7 @@ class Shelves:
         publisher.subscribe("signals", lambda change: self._send(redacted_change(change, policy.secrets)))
         if self._settings.broadcast_changes:
             publisher.subscribe("subscribers", lambda change: subscribers.tell(redacted_change(change, policy.secrets)))
-            announce = self._backends.announcing(backend)
+            announce = announcing(backend)
             if announce is not None:
                 publisher.subscribe("followers", lambda _change: announce())
         return bucket

@@ -22,6 +22,7 @@ _revision_of = attrgetter("revision")
 class MemoryFeed(Watches):
     """The power Watches, for a backend that keeps changes in a list."""
 
+    one_log = True
     _lock: threading.RLock
     _log: list[Change]
     _revision: int

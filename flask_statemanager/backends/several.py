@@ -59,13 +59,6 @@ class Backends:
         redis: Any = backend
         return PreferredClock(clock, redis.clock())
 
-    def announcing(self, backend: Backend) -> Callable[[], None] | None:
-        """Return what wakes who follows a backend's log, here and elsewhere, or None where they wake by themselves.
-
-        :param backend: the backend.
-        """
-        return backend.announce if isinstance(backend, SqlBackend) else None
-
     def warnings(self, backend: Backend, definition: BucketDefinition) -> list[str]:
         """Tell what of a backend contradicts that a bucket keeps what is written to it.
 
@@ -105,3 +98,11 @@ class Backends:
 
     def _declared(self, bucket: str) -> BucketDefinition:
         return self._find(bucket) or BucketDefinition(bucket)
+
+
+def announcing(backend: Backend) -> Callable[[], None] | None:
+    """Return what wakes who follows a backend's log, here and elsewhere, or None where they wake by themselves.
+
+    :param backend: the backend.
+    """
+    return backend.announce if isinstance(backend, SqlBackend) else None

@@ -58,9 +58,14 @@ def no_cursor(cursor: object) -> StateValidationError:
 class Watches(ABC):
     """Power: the log of a bucket can be read on from any position, by any process, while others write.
 
-    A cursor is opaque text that holds one revision for each store that the bucket lies in. A reader passes a revision
-    only when every lower one is visible or will never be. Changes of one transaction become visible together.
+    A cursor is text that holds one revision for each store that the bucket lies in, with dots between them; ``"0"`` is
+    the beginning of all. A reader passes a revision only when every lower one is visible or will never be. Changes of
+    one transaction become visible together.
+
+    :ivar one_log: whether all buckets lie in one log, so that a cursor of one of them is one of all.
     """
+
+    one_log: bool
 
     @abstractmethod
     def position(self, bucket: str) -> str:

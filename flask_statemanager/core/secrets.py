@@ -90,6 +90,7 @@ class DiscreetWatches(Watches):
     def __init__(self, watches: Watches, paths: Paths) -> None:
         self._watches = watches
         self._paths = paths
+        self.one_log = watches.one_log
 
     def position(self, bucket: str) -> str:
         """Return the cursor behind the last change of now.

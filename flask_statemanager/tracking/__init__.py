@@ -1,1 +1,1 @@
-"""Tracking: which requests there are and were, and which users have sent them."""
+"""Tracking: which requests there are and were, which users have sent them, and to whom changes are told."""

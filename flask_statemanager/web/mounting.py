@@ -13,6 +13,7 @@ from ..errors import ConfigurationError, StateManagerError
 from ..runtime import Runtime
 from .duplicates import Duplicates
 from .identity import Doorkeeper
+from .live.streams import Streams
 from .openapi.views import TEMPLATES, Documentation
 from .operation import Operations
 from .problems import INTERNAL, problem_of, problem_response
@@ -70,6 +71,8 @@ def blueprint_of(runtime: Runtime, groups: Sequence[Operations]) -> Blueprint:
             merge_slashes=False,
         )
     Documentation(groups, runtime, doorkeeper).add_to(blueprint)
+    if runtime.settings.broadcast_changes:
+        Streams(runtime, doorkeeper).add_to(blueprint)
     blueprint.register_error_handler(StateManagerError, _refused)
     blueprint.register_error_handler(HTTPException, _failed)
     return blueprint

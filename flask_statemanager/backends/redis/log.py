@@ -29,6 +29,8 @@ class RedisLog(RedisStore, Watches, LooksBack):
     that a gap between them is a piece that was trimmed.
     """
 
+    one_log = False
+
     def position(self, bucket: str) -> str:
         """Return the cursor behind the last change of now.
 

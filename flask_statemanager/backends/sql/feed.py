@@ -43,6 +43,7 @@ class _Entry(Struct, frozen=True):
 class SqlFeed(SqlPower, Watches, Backend):
     """Follows the history in a relational database."""
 
+    one_log = True
     _frontier: Frontier
     _followers: Followers
 

@@ -1,0 +1,60 @@
+"""The end of a stay: whatever way it comes, the place of the client is given back once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+StartResponse = Callable[..., Any]
+
+
+class Once:
+    """Calls functions, one after the other, the first time that it is called.
+
+    :param acts: the functions.
+    """
+
+    def __init__(self, *acts: Callable[[], None]) -> None:
+        self._acts = acts
+        self._lock = threading.Lock()
+        self._done = False
+
+    def __call__(self) -> None:
+        """Call them, unless that was done."""
+        with self._lock:
+            if self._done:
+                return
+            self._done = True
+        for act in self._acts:
+            act()
+
+
+class Conversation(Iterable[bytes]):
+    """The body of the response to an upgrade: the server iterates it, and the connection is spoken on meanwhile.
+
+    By then the request and its contexts are over, so that nothing of the application is held for as long. Behind it the
+    connection is shut down: what the server writes to it as if it had to answer meets a broken pipe, which to every
+    server is a client that has left.
+
+    :param speak: speaks, until the connection is shut down.
+    :param end: called behind it, or when it never comes to it.
+    :param start_response: the server's.
+    """
+
+    def __init__(self, speak: Callable[[], None], end: Callable[[], None], start_response: StartResponse) -> None:
+        self._speak = speak
+        self._end = end
+        self._start_response = start_response
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            self._speak()
+        finally:
+            self._end()
+        self._start_response("200 OK", [("Content-Length", "0"), ("Connection", "close")])
+        return iter(())
+
+    def close(self) -> None:
+        """End it, as servers do with every body."""
+        self._end()
