@@ -198,6 +198,21 @@ def test_it_is_shown_to_whom_the_configuration_says(path: str, shown_to: str, an
         assert client.get(PREFIX + path, headers=tag).status_code == 304
 
 
+def test_every_operation_asks_who_it_is(document: Any) -> None:
+    client = make_app(STATEMANAGER_API_TOKENS=TOKENS).test_client()
+    for path, item in document["paths"].items():
+        for method in item.keys() & {"get", "post", "put", "patch", "delete"}:
+            answer = client.open(PREFIX + re.sub(r"{\w+}", "user", path), method=method.upper(), json={})
+            assert (answer.status_code, answer.mimetype) == (401, "application/problem+json"), (method, path)
+            assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize("bucket", ["state", "flows", "nothing"])
+def test_buckets_that_hold_no_keys_and_values_are_refused(bucket: str) -> None:
+    answer = make_app().test_client().get(f"{PREFIX}/keys?bucket={bucket}")
+    assert (answer.status_code, answer.get_json(force=True)["errors"].keys()) == (422, {"bucket"})
+
+
 def test_below_a_mount_point_the_links_lead_below_it() -> None:
     client = make_app(STATEMANAGER_API_PREFIX="/states-api").test_client()
     below = {"SCRIPT_NAME": "/shop"}

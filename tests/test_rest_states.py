@@ -88,7 +88,8 @@ def test_conditions_may_name_several_versions_or_any(ask: Ask) -> None:
     ask("POST", "/states", json={"state_id": "a", "type": "user"})
     assert ask("PATCH", "/states/a", json={}, headers={"If-Match": "*"}).headers["ETag"] == '"2"'
     assert ask("PATCH", "/states/a", json={}, headers={"If-Match": '"2", "7"'}).headers["ETag"] == '"3"'
-    problem_of(ask("PATCH", "/states/a", json={}, headers={"If-Match": '"7", "8"'}), 412)
+    for none in ('"7", "8"', '"9999999999999999999"', '"x,3"', 'W/"3"'):
+        problem_of(ask("PATCH", "/states/a", json={}, headers={"If-Match": none}), 412)
     problem_of(ask("PATCH", "/states/a", json={}, headers={"If-None-Match": "*"}), 412)
 
 

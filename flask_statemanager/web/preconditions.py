@@ -156,4 +156,5 @@ def _tags(header: str, text: object, *, weak: bool) -> Tags | None:
     if len(written) > _LONGEST or not _TAGS.fullmatch(written):
         raise Problem(MALFORMED, f'{header} must be * or entity tags as they were sent, for example "5".')
     named = (each["tag"] for each in _TAG.finditer(written) if weak or each["weak"] is None)
-    return Tags(False, frozenset(int(tag) for tag in named if _VERSION.fullmatch(tag)))
+    numbers = (int(tag) for tag in named if _VERSION.fullmatch(tag))
+    return Tags(False, frozenset(number for number in numbers if number < 2**63))

@@ -6,7 +6,7 @@ from typing import Any
 
 from marshmallow import Schema, fields, validate
 
-from ...core.buckets import KV
+from ...core.buckets import KV, RESERVED
 from ...errors import StateValidationError, shown
 from ...kv.parts import KvParts
 from ...kv.store import KeyValueStore
@@ -31,6 +31,8 @@ def parts_of(call: Call) -> KvParts:
     """
     name = call.query["bucket"]
     shown_ones = call.runtime.settings.api_buckets
+    if name in RESERVED:
+        raise StateValidationError({"bucket": [f"{shown(name)} holds {RESERVED[name]}: name another bucket."]})
     if shown_ones is not None and name not in shown_ones:
         raise StateValidationError({"bucket": [f"There is no bucket {shown(name)} here: STATEMANAGER_API_BUCKETS."]})
     return call.runtime.shelves.parts(name)
