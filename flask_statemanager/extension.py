@@ -6,15 +6,15 @@ import importlib
 import os
 import threading
 import warnings
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from flask import Flask, current_app, has_app_context, has_request_context
 
 from .backends.registry import backend_of_app, backend_of_manager
-from .backends.sql.backend import SqlBackend
 from .config import Settings
 from .core.buckets import BucketRegistry
 from .core.clock import Clock
+from .core.powers import JoinsTransaction
 from .effects.callbacks import CallbackRegistry
 from .effects.outbox import Outbox, OutboxVerbs
 from .effects.registering import EffectVerbs
@@ -42,9 +42,11 @@ from .operating import Operating
 from .runtime import EXTENSION, Declarations, Runtime, check_managers, same_manager
 from .security.actor import ActorLoader
 from .security.identity import IdentityLoader
-from .snapshots.archive import Archive
 from .tracking.propagation import ReachRule
 from .workshop import check_shareable
+
+if TYPE_CHECKING:
+    from .snapshots.archive import Archive
 
 TRACKS = f"{__package__}.tracks"
 """Loaded by name, as most apps track nothing."""
@@ -180,7 +182,7 @@ class StateManager(
             )
         settings = Settings.from_mapping(app.config, os.environ)
         backend = backend_of_app(app, settings, db)
-        owns = isinstance(backend, SqlBackend) and "sqlalchemy" not in app.extensions
+        owns = isinstance(backend, JoinsTransaction) and "sqlalchemy" not in app.extensions
         storage = storage_at(settings.snapshots, app.instance_path)
         runtime = Runtime(settings, self._declarations, backend, owns_database=owns, snapshot_storage=storage)
         if settings.track_requests:

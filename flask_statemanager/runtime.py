@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any
+from functools import cached_property
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
-from .backends.registry import ORDER
+from .backends.registry import ORDER, check_database_manager
 from .backends.several import Backends, announcing
-from .backends.sql.engine import check_manager
 from .cache.discovery import from_manager as redis_of_manager
 from .cache.discovery import open_cache
 from .config import Settings
@@ -56,13 +57,16 @@ from .signals import (
     state_changing,
     transition_refused,
 )
-from .snapshots.archive import Archive
-from .snapshots.automatic import AutoSnapshots
-from .snapshots.directory import DirectoryStorage
-from .snapshots.storage import SnapshotStorage
 from .tracking.face import Tracking
 from .tracking.propagation import PropagationSource
 from .workshop import Workshop
+
+if TYPE_CHECKING:
+    from .snapshots.archive import Archive
+    from .snapshots.storage import SnapshotStorage
+
+SNAPSHOTS = f"{__package__}.snapshots"
+"""What is imported when snapshots are first used."""
 
 EXTENSION = "statemanager"
 """The name under ``app.extensions``."""
@@ -124,7 +128,7 @@ class Runtime:
         self.lifecycle = Lifecycle(self._make_parts())
         self.shelves = self._make_shelves()
         self.reception = Reception(settings, self.shelves, declarations.flows, backend, self.counters)
-        self.snapshots = self._make_archive(snapshot_storage or DirectoryStorage("snapshots"))
+        self._snapshot_storage = snapshot_storage
         self.workshop = Workshop(
             self.bucket,
             declarations.definitions,
@@ -135,14 +139,18 @@ class Runtime:
             chores=[*self.reception.chores(), *self._chores()],
         )
 
-    def _make_archive(self, storage: SnapshotStorage) -> Archive:
-        return Archive(
+    @cached_property
+    def snapshots(self) -> Archive:
+        """The snapshots of this app's buckets."""
+        storage = self._snapshot_storage or import_module(f"{SNAPSHOTS}.directory").DirectoryStorage("snapshots")
+        archive: Archive = import_module(f"{SNAPSHOTS}.archive").Archive(
             storage,
             self._backends,
             clock=self.declarations.clock,
             origin=self.declarations.actor,
             doubt=lambda name, names: self.bucket_named(name).doubt(names),
         )
+        return archive
 
     def _backends(self) -> dict[str, Backend]:
         # Conversations live for minutes and hold tokens: they have no business in a file that is kept.
@@ -163,7 +171,8 @@ class Runtime:
         settings, chores = self.settings, self.shelves.chores()
         if not settings.persistence_enabled:
             return chores
-        auto = AutoSnapshots(self.snapshots, interval=settings.snapshot_interval, most=settings.max_snapshots)
+        automatic = import_module(f"{SNAPSHOTS}.automatic")
+        auto = automatic.AutoSnapshots(self.snapshots, interval=settings.snapshot_interval, most=settings.max_snapshots)
         return [*chores, Chore("make snapshots", min(60.0, settings.snapshot_interval), auto.run)]
 
     def _make_shelves(self) -> Shelves:
@@ -334,7 +343,7 @@ def check_managers(*, redis_manager: Any, database_manager: Any) -> None:
     if redis_manager is not None:
         redis_of_manager(redis_manager)
     if database_manager is not None:
-        check_manager(database_manager)
+        check_database_manager(database_manager)
 
 
 def same_manager(one: Any, other: Any) -> bool:

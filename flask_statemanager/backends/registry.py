@@ -1,33 +1,31 @@
-"""From settings to a backend."""
+"""From settings to a backend, each of which is imported when it is the one that is used."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from importlib import import_module
+from typing import Any, Protocol
 
 from flask import Flask
-from sqlalchemy import MetaData
-from sqlalchemy.pool import QueuePool
 
 from ..config import Settings
 from ..core.ports import Backend
-from .memory import MemoryBackend
-from .sql.backend import SqlBackend
-from .sql.engine import from_manager
-from .sql.flask_binding import ORDER, bind
-from .sql.notify import Listener, Notifier, speaks
-from .sql.tables import declare
+from ..core.powers import JoinsTransaction
 
-__all__ = [
-    "ORDER",
-    "Notifier",
-    "backend_of_app",
-    "backend_of_manager",
-    "connections_of",
-    "listening_to",
-    "notifier_of",
-]
+ORDER = "Call db.init_app(app) before state_manager.init_app(app)."
+
+
+class Notifier(Protocol):
+    """Tells workers in other processes of new jobs."""
+
+    def wake(self) -> None:
+        """Have those who listen woken soon. Never waits and never raises."""
+        ...  # pragma: no cover - a protocol has no body
+
+    def close(self) -> None:
+        """End this process's thread and connection for good."""
+        ...  # pragma: no cover - a protocol has no body
 
 
 def backend_of_app(app: Flask, settings: Settings, db: Any) -> Backend:
@@ -38,7 +36,10 @@ def backend_of_app(app: Flask, settings: Settings, db: Any) -> Backend:
     :param db: the Flask-SQLAlchemy object the caller named, or None.
     :raises ConfigurationError: when they cannot be followed.
     """
-    return MemoryBackend() if settings.backend == "memory" else bind(app, settings, db)
+    if settings.backend == "memory":
+        return memory_backend()
+    backend: Backend = _part("sql.flask_binding").bind(app, settings, db)
+    return backend
 
 
 def backend_of_manager(database_manager: Any) -> Backend:
@@ -50,11 +51,23 @@ def backend_of_manager(database_manager: Any) -> Backend:
     :raises ConfigurationError: when it offers no database.
     """
     if database_manager is None:
-        return MemoryBackend()
-    engine, owned = from_manager(database_manager)
-    metadata = MetaData()
-    backend = SqlBackend(engine, declare(metadata), owned=owned)
-    backend.create_tables()
+        return memory_backend()
+    backend: Backend = _part("sql.flask_binding").bind_manager(database_manager)
+    return backend
+
+
+def check_database_manager(manager: Any) -> None:
+    """Refuse what is no database manager.
+
+    :param manager: what the caller passed.
+    :raises ConfigurationError: when it offers no database.
+    """
+    _part("sql.engine").check_manager(manager)
+
+
+def memory_backend() -> Backend:
+    """Return a new backend in memory."""
+    backend: Backend = _part("memory").MemoryBackend()
     return backend
 
 
@@ -63,9 +76,10 @@ def notifier_of(backend: Backend) -> Notifier | None:
 
     :param backend: where the jobs are.
     """
-    if not isinstance(backend, SqlBackend) or not speaks(backend.engine):
+    if not isinstance(backend, JoinsTransaction):
         return None
-    return Notifier(backend.engine, backend.tables.outbox.schema)
+    found: Notifier | None = _part("sql.workers").notifier_of(backend)
+    return found
 
 
 def listening_to(backend: Backend, wake: Callable[[], None]) -> Callable[[], AbstractContextManager[Any]]:
@@ -74,10 +88,10 @@ def listening_to(backend: Backend, wake: Callable[[], None]) -> Callable[[], Abs
     :param backend: where the jobs are.
     :param wake: called at each.
     """
-    if not isinstance(backend, SqlBackend) or not speaks(backend.engine):
+    if not isinstance(backend, JoinsTransaction):
         return nullcontext
-    engine, schema = backend.engine, backend.tables.outbox.schema
-    return lambda: Listener(engine, wake, schema)
+    found: Callable[[], AbstractContextManager[Any]] = _part("sql.workers").listening_to(backend, wake)
+    return found
 
 
 def connections_of(backend: Backend) -> int | None:
@@ -85,11 +99,11 @@ def connections_of(backend: Backend) -> int | None:
 
     :param backend: where the jobs are.
     """
-    if not isinstance(backend, SqlBackend):
+    if not isinstance(backend, JoinsTransaction):
         return None
-    pool = backend.engine.pool
-    if not isinstance(pool, QueuePool):
-        return None
-    # SQLAlchemy offers no public name for it. Both numbers have one that stands for no bound: 0 and -1.
-    size, overflow = pool.size(), getattr(pool, "_max_overflow", -1)
-    return None if size == 0 or overflow < 0 else size + overflow
+    found: int | None = _part("sql.workers").connections_of(backend)
+    return found
+
+
+def _part(name: str) -> Any:
+    return import_module(f"{__package__}.{name}")

@@ -10,10 +10,10 @@ from typing import Any
 from ..config import Settings
 from ..core.buckets import BucketDefinition
 from ..core.clock import Clock, PreferredClock, ReplaceableClock
+from ..core.hearing import Tells
 from ..core.ports import Backend
 from ..errors import ConfigurationError
-from .memory import MemoryBackend
-from .sql.backend import SqlBackend
+from .registry import memory_backend
 
 REDIS = "redis"
 
@@ -80,7 +80,7 @@ class Backends:
 
     def _made(self, name: str) -> Backend:
         if name == "memory":
-            return MemoryBackend()
+            return memory_backend()
         if name != REDIS:
             raise ConfigurationError(f"A bucket cannot live in {name} while STATEMANAGER_BACKEND is another.")
         url = self._settings.redis_url
@@ -105,4 +105,4 @@ def announcing(backend: Backend) -> Callable[[], None] | None:
 
     :param backend: the backend.
     """
-    return backend.announce if isinstance(backend, SqlBackend) else None
+    return backend.announce if isinstance(backend, Tells) else None

@@ -16,7 +16,8 @@ _DEEPEST = 100
 
 _TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}", re.ASCII)
 _MEMBER = r"[^.%:\"\\\x00-\x1f\ud800-\udfff]+"
-_WRITTEN = re.compile(
+# Compiled at the first use, by those who have any.
+_WRITTEN = (
     rf"(?P<path>(?:data|metadata)(?:\.{_MEMBER})+)(?::(?P<kind>text|number|boolean))?"
     r"|(?P<document>data|metadata):gin"
 )
@@ -51,7 +52,7 @@ class IndexedField(Struct, frozen=True):
         """
         if not isinstance(type_name, str) or (type_name != ANY_TYPE and not _TYPE.fullmatch(type_name)):
             raise ValueError(f"has {shown(type_name)} for a type, which must be the name of one, or '*' for any")
-        found = _WRITTEN.fullmatch(written) if isinstance(written, str) else None
+        found = re.fullmatch(_WRITTEN, written) if isinstance(written, str) else None
         if found is None:
             raise ValueError(
                 f"has {shown(written)} for a field, which must be like 'data.plan', 'data.amount:number', "

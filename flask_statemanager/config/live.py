@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from .access import some_origins, some_words
-from .declared import declared
+from .declared import DeclaredSettings, declared
 from .values import a_count, a_pace
 
 
@@ -37,8 +36,7 @@ SECRETS = frozenset(
 """Members of values that are no one's business."""
 
 
-@dataclass(frozen=True, slots=True)
-class LiveSettings:
+class LiveSettings(DeclaredSettings):
     """The settings of live events; they are a part of :class:`~flask_statemanager.config.Settings`."""
 
     live_heartbeat: float = declared(

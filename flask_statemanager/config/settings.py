@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields
 from typing import Any
 
 from ..errors import ConfigurationError, shown
-from .declared import declared
+from .declared import Declaration, declared
 from .indexed import IndexedField
 from .values import (
     a_cache_url,
@@ -31,7 +30,6 @@ from .web import WebSettings
 PREFIX = "STATEMANAGER_"
 
 
-@dataclass(frozen=True, slots=True)
 class Settings(WebSettings):
     """The settings of one app; the key of each is its name in capitals behind ``STATEMANAGER_``."""
 
@@ -248,24 +246,25 @@ class Settings(WebSettings):
         :param environ: the environment variables; none by default.
         :raises ConfigurationError: for an unknown ``STATEMANAGER_`` key or an unusable value.
         """
-        known = {f"{PREFIX}{each.name.upper()}": each for each in fields(cls)}
+        known = {f"{PREFIX}{name.upper()}": name for name in cls.declarations}
         _check_keys(config, known)
         given: dict[str, Any] = {}
-        for key, each in known.items():
-            name, value = _found(key, each.metadata["alias"], config, environ or {})
+        for key, field in known.items():
+            each = cls.declarations[field]
+            name, value = _found(key, each.alias, config, environ or {})
             if value is None:
                 continue
             try:
-                given[each.name] = each.metadata["read"](value)
+                given[field] = each.read(value)
             except (ValueError, TypeError, OverflowError) as error:
-                told = name if each.metadata["secret"] else f"{name}={shown(value)}"
+                told = name if each.secret else f"{name}={shown(value)}"
                 raise ConfigurationError(f"{told} is unusable: it {error}.") from error
         return cls(**given)
 
     @classmethod
     def documented(cls) -> list[tuple[str, Any, str]]:
         """Return key, default and meaning of every setting, for the docs."""
-        return [(f"{PREFIX}{each.name.upper()}", each.default, _documented(each.metadata)) for each in fields(cls)]
+        return [(f"{PREFIX}{name.upper()}", each.default, _documented(each)) for name, each in cls.declarations.items()]
 
 
 def _check_keys(config: Mapping[str, Any], known: Collection[str]) -> None:
@@ -283,7 +282,6 @@ def _found(key: str, alias: str | None, config: Mapping[str, Any], environ: Mapp
     return alias, environ.get(alias) if config.get(alias) is None else config.get(alias)
 
 
-def _documented(metadata: Mapping[str, Any]) -> str:
-    alias = metadata["alias"]
-    also = "" if alias is None else f" Also ``{alias}``, in the config or as an environment variable."
-    return f"{metadata['doc']}{also}"
+def _documented(each: Declaration) -> str:
+    also = "" if each.alias is None else f" Also ``{each.alias}``, in the config or as an environment variable."
+    return f"{each.doc}{also}"

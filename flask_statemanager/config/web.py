@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from .access import Roles, Token, a_url_prefix, some_buckets, some_origins, some_roles, some_tokens
 from .declared import declared
 from .live import LiveSettings
 from .values import a_flag, one_of, some_bytes
 
 
-@dataclass(frozen=True, slots=True)
 class WebSettings(LiveSettings):
     """The settings of the API; they are a part of :class:`~flask_statemanager.config.Settings`."""
 

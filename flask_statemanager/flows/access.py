@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from .definitions import FlowDefinitions
-from .face import Flows
 from .parts import FlowParts
 from .turns import Conduct
+
+if TYPE_CHECKING:
+    from .face import Flows
 
 
 class FlowAccess(ABC):
@@ -28,4 +33,11 @@ class FlowAccess(ABC):
     @property
     def flows(self) -> Flows:
         """The conversations."""
-        return Flows(self._flow_parts, self._declaring_flows, self._flow_conduct)
+        flows: Flows = _face().Flows(self._flow_parts, self._declaring_flows, self._flow_conduct)
+        return flows
+
+
+@cache
+def _face() -> Any:
+    """Import the conversations at their first use, as not every application has them."""
+    return import_module(f"{__package__}.face")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError
-from ..snapshots.directory import DirectoryStorage
-from ..snapshots.storage import SnapshotStorage
+
+if TYPE_CHECKING:
+    from ..snapshots.storage import SnapshotStorage
 
 _PACKAGE = __name__.rpartition(".")[0]
 
@@ -46,7 +48,10 @@ def storage_at(place: str | None, folder: str) -> SnapshotStorage:
     :param folder: the app's instance folder, in which the default is, and relative directories are.
     :raises ConfigurationError: when a package that it needs is not installed, or the URL is unusable.
     """
+    found: SnapshotStorage
     if place is not None and "://" in place:
-        found: SnapshotStorage = load("snapshots", wanted_by="STATEMANAGER_SNAPSHOTS").UrlStorage(place)
-        return found
-    return DirectoryStorage(Path(folder, place or "snapshots"))
+        found = load("snapshots", wanted_by="STATEMANAGER_SNAPSHOTS").UrlStorage(place)
+    else:
+        directory = importlib.import_module(f"{_PACKAGE}.snapshots.directory")
+        found = directory.DirectoryStorage(Path(folder, place or "snapshots"))
+    return found

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from ..core.buckets import KV, BucketDefinition, BucketRegistry
 from .parts import KvParts
-from .store import KeyValueStore
+
+if TYPE_CHECKING:
+    from .store import KeyValueStore
 
 
 class NamedBucket(Struct, frozen=True):
@@ -40,14 +45,14 @@ class KvAccess(ABC):
     @property
     def kv(self) -> KeyValueStore:
         """The keys and values of the bucket ``kv``."""
-        return KeyValueStore(partial(self._kv_parts, KV))
+        return _store(partial(self._kv_parts, KV))
 
     def bucket(self, name: str) -> NamedBucket:
         """Return a declared bucket, whose ``kv`` has the verbs; that it is declared is checked at their first use.
 
         :param name: the bucket.
         """
-        return NamedBucket(name, KeyValueStore(partial(self._kv_parts, name)))
+        return NamedBucket(name, _store(partial(self._kv_parts, name)))
 
     def define_bucket(
         self,
@@ -87,3 +92,14 @@ class KvAccess(ABC):
             shards=shards,
         )
         return self._declaring_buckets().define(definition)
+
+
+def _store(parts: Callable[[], KvParts]) -> KeyValueStore:
+    store: KeyValueStore = _verbs().KeyValueStore(parts)
+    return store
+
+
+@cache
+def _verbs() -> Any:
+    """Import the verbs at their first use, as not every application has keys and values."""
+    return import_module(f"{__package__}.store")

@@ -11,11 +11,10 @@ from sqlalchemy import MetaData
 
 from ...config import Settings
 from ...errors import ConfigurationError, StorageUnavailable
+from ..registry import ORDER
 from .backend import SqlBackend
-from .engine import make_engine, switch_wal_on
+from .engine import from_manager, make_engine, switch_wal_on
 from .tables import declare
-
-ORDER = "Call db.init_app(app) before state_manager.init_app(app)."
 
 
 def bind(app: Flask, settings: Settings, db: Any) -> SqlBackend:
@@ -41,6 +40,19 @@ def bind(app: Flask, settings: Settings, db: Any) -> SqlBackend:
             "leave it out, or put the states on a bind with STATEMANAGER_BIND_KEY."
         )
     return _bound(app, found, settings)
+
+
+def bind_manager(manager: Any) -> SqlBackend:
+    """Return the SQL backend on what an application calls its database manager, its missing tables made.
+
+    :param manager: what the caller passed.
+    :raises ConfigurationError: when it offers no database.
+    :raises StorageError: when the tables cannot be made.
+    """
+    engine, owned = from_manager(manager)
+    backend = SqlBackend(engine, declare(MetaData()), owned=owned)
+    backend.create_tables()
+    return backend
 
 
 def _bound(app: Flask, db: SQLAlchemy, settings: Settings) -> SqlBackend:
