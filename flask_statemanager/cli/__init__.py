@@ -11,6 +11,7 @@ from .prune import prune
 from .reading import diagram, history, list_states, search, show, types
 from .snapshot import snapshot
 from .timers import timers
+from .token import token
 from .transfer import export_lines, import_lines
 from .worker import worker
 from .writing import delete, register, rollback, transition
@@ -37,5 +38,6 @@ for _command in (
     snapshot,
     export_lines,
     import_lines,
+    token,
 ):
     state.add_command(_command)

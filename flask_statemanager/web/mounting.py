@@ -18,7 +18,7 @@ from .openapi.views import TEMPLATES, Documentation
 from .operation import Operations
 from .problems import INTERNAL, problem_of, problem_response
 from .reserved import CATCH_ALL, Unreserved, reserved_words
-from .rest import cas, keys, states, stats, timers, transitions, types
+from .rest import bulk, cas, keys, snapshots, states, stats, timers, transitions, types
 from .view import View, present_request, request_id_of
 
 BLUEPRINT = "statemanager_api"
@@ -31,7 +31,9 @@ GROUPS: tuple[Operations, ...] = (
     types.operations,
     keys.operations,
     cas.operations,
+    bulk.operations,
     stats.operations,
+    snapshots.operations,
 )
 """All that the API can do."""
 

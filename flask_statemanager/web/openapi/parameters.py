@@ -26,7 +26,7 @@ _IN_PATH: dict[str, dict[str, Any]] = {
     },
     "snapshot_id": {
         "description": "The snapshot's id.",
-        "schema": {"type": "string", "minLength": 1, "examples": ["20260131T120000.000000Z-1"]},
+        "schema": {"type": "string", "minLength": 1, "examples": ["01980f2e-8c1b-7d3a-9b55-2f6f0e6a1c11"]},
     },
 }
 

@@ -22,7 +22,7 @@ from ..operation import Operations
 from ..problems import INVALID, Problem
 from ..reserved import CATCH_ALL
 from .once import once
-from .schemas import KEY_RULE, Entry, Removed, Ttl, WriteBody
+from .schemas import KEY_RULE, Entry, Metadata, Removed, Ttl, WriteBody
 from .shown import shown_key
 from .store import BucketQuery, origin_of, parts_of, store_of
 
@@ -50,14 +50,16 @@ class KeysQuery(BucketQuery):
     cursor = fields.String(metadata={"description": "Where the page begins, as the link to it says."})
 
 
+class RemovalQuery(BucketQuery, WriteBody):
+    """Which bucket, and why."""
+
+
 class EntryBody(WriteBody):
     """What to store under a key."""
 
     key = fields.String(metadata={**KEY_RULE, "description": "The same as in the path; may be left out."})
     value = fields.Raw(required=True, allow_none=True, metadata={"description": "Any JSON value, null too."})
-    metadata = fields.Dict(
-        fields.String(), fields.Raw(allow_none=True), allow_none=True, metadata={"description": "Null clears it."}
-    )
+    metadata = Metadata()
     ttl = Ttl()
 
 
@@ -202,7 +204,7 @@ for _rule, _suffix in (("/keys/<path:key>", "_below_keys"), (CATCH_ALL, "")):
         name=f"remove_key{_suffix}",
         permission="write",
         summary="Remove a key",
-        query=BucketQuery,
+        query=RemovalQuery,
         answers={200: Removed},
         conditional=True,
         idempotent=True,

@@ -6,10 +6,14 @@ from typing import Any
 
 from marshmallow import Schema, fields, validate
 
+from ...security.actor import MAX_REASON
+from ..fields import text
+
 KEY_PATTERN = "^[A-Za-z0-9._:@/+=~-]{1,255}$"
 KEY_RULE = {
     "description": "1 to 255 ASCII characters, no slash at the ends, no empty, . or .. segment.",
     "pattern": KEY_PATTERN,
+    "examples": ["session:user123"],
 }
 
 
@@ -20,7 +24,10 @@ class Ttl(fields.Float):
         super().__init__(
             allow_none=True,
             validate=validate.Range(0.001, 10 * 365 * 86400),
-            metadata={"description": "Seconds until the key is absent, from now on; null for never."},
+            metadata={
+                "description": "Seconds until the key is absent, from now on; null for never.",
+                "examples": [300],
+            },
         )
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> float:
@@ -29,11 +36,26 @@ class Ttl(fields.Float):
         return super()._deserialize(value, attr, data, **kwargs)
 
 
+class Metadata(fields.Dict):
+    """What is noted about a key; null clears it, left out leaves what there is."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            fields.String(),
+            fields.Raw(allow_none=True),
+            allow_none=True,
+            metadata={
+                "description": "What to note about it; null clears it. A member `ttl` sets the expiry.",
+                "examples": [{"purpose": "session_data"}],
+            },
+        )
+
+
 class WriteBody(Schema):
     """What every write may say of itself."""
 
-    source = fields.String(validate=validate.Length(1, 255), metadata={"description": "The part of a system."})
-    reason = fields.String(validate=validate.Length(1, 10_000), metadata={"description": "Why."})
+    source = text("The part of a system that asks.", "price_feed")
+    reason = text("Why.", "price moved", most=MAX_REASON)
 
 
 class Entry(Schema):

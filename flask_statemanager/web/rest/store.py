@@ -51,6 +51,7 @@ def store_of(call: Call) -> KeyValueStore:
 def origin_of(call: Call) -> dict[str, Any]:
     """Return who asks and why, as the verbs take it.
 
-    :param call: the call; ``source`` and ``reason`` may stand in its body.
+    :param call: the call; ``source`` and ``reason`` may stand in its body, or in the query where it has none.
     """
-    return {"actor": call.actor, "source": call.body.get("source"), "reason": call.body.get("reason")}
+    said = call.query if call.operation.body is None else call.body
+    return {"actor": call.actor, "source": said.get("source"), "reason": said.get("reason")}
