@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from flask import Flask, current_app, has_app_context, has_request_context
 
-from .backends.registry import backend_of_app, backend_of_manager
+from .backends.registry import backend_of_app, backend_of_manager, same_manager
 from .config import Settings
 from .core.buckets import BucketRegistry
 from .core.clock import Clock
@@ -39,7 +39,7 @@ from .lifecycle.transactions import LifecycleTransactions
 from .lifecycle.types import StateType
 from .lifecycle.writes import LifecycleWrites
 from .operating import Operating
-from .runtime import EXTENSION, Declarations, Runtime, check_managers, same_manager
+from .runtime import EXTENSION, Declarations, Runtime, check_managers
 from .security.actor import ActorLoader
 from .security.identity import IdentityLoader
 from .tracking.propagation import ReachRule

@@ -65,9 +65,6 @@ if TYPE_CHECKING:
     from .snapshots.archive import Archive
     from .snapshots.storage import SnapshotStorage
 
-SNAPSHOTS = f"{__package__}.snapshots"
-"""What is imported when snapshots are first used."""
-
 EXTENSION = "statemanager"
 """The name under ``app.extensions``."""
 
@@ -141,10 +138,10 @@ class Runtime:
 
     @cached_property
     def snapshots(self) -> Archive:
-        """The snapshots of this app's buckets."""
-        storage = self._snapshot_storage or import_module(f"{SNAPSHOTS}.directory").DirectoryStorage("snapshots")
-        archive: Archive = import_module(f"{SNAPSHOTS}.archive").Archive(
-            storage,
+        """The snapshots of this app's buckets; what they need is imported now."""
+        folder = import_module(".snapshots.directory", __package__).DirectoryStorage
+        archive: Archive = import_module(".snapshots.archive", __package__).Archive(
+            self._snapshot_storage or folder("snapshots"),
             self._backends,
             clock=self.declarations.clock,
             origin=self.declarations.actor,
@@ -171,9 +168,9 @@ class Runtime:
         settings, chores = self.settings, self.shelves.chores()
         if not settings.persistence_enabled:
             return chores
-        automatic = import_module(f"{SNAPSHOTS}.automatic")
-        auto = automatic.AutoSnapshots(self.snapshots, interval=settings.snapshot_interval, most=settings.max_snapshots)
-        return [*chores, Chore("make snapshots", min(60.0, settings.snapshot_interval), auto.run)]
+        interval, made = settings.snapshot_interval, import_module(".snapshots.automatic", __package__).AutoSnapshots
+        auto = made(self.snapshots, interval=interval, most=settings.max_snapshots)
+        return [*chores, Chore("make snapshots", min(60.0, interval), auto.run)]
 
     def _make_shelves(self) -> Shelves:
         buckets = self.declarations.buckets
@@ -344,12 +341,3 @@ def check_managers(*, redis_manager: Any, database_manager: Any) -> None:
         redis_of_manager(redis_manager)
     if database_manager is not None:
         check_database_manager(database_manager)
-
-
-def same_manager(one: Any, other: Any) -> bool:
-    """Tell whether two managers are the same: one object, or one URL.
-
-    :param one: a manager.
-    :param other: another.
-    """
-    return one is other or (isinstance(one, str) and isinstance(other, str) and one == other)

@@ -65,6 +65,15 @@ def check_database_manager(manager: Any) -> None:
     _part("sql.engine").check_manager(manager)
 
 
+def same_manager(one: Any, other: Any) -> bool:
+    """Tell whether two managers are the same: one object, or one URL.
+
+    :param one: a manager.
+    :param other: another.
+    """
+    return one is other or (isinstance(one, str) and isinstance(other, str) and one == other)
+
+
 def memory_backend() -> Backend:
     """Return a new backend in memory."""
     backend: Backend = _part("memory").MemoryBackend()
