@@ -23,6 +23,7 @@ from flask_statemanager.web.mounting import GROUPS
 from flask_statemanager.web.openapi.schemas import example_of, json_schema
 
 PREFIX = "/api/v1/state"
+OPERATIONS = {operation.name for group in GROUPS for operation in group} | {"socket_events", "stream_events"}
 TOKENS = {hashlib.sha256(b"secret").hexdigest(): {"user": "ada", "roles": []}}
 
 
@@ -61,7 +62,7 @@ def test_the_document_is_valid_and_knows_every_operation(document: Any) -> None:
     validate(document)
     assert document["openapi"].startswith("3.1")
     assert document["servers"] == [{"url": PREFIX}]
-    assert operations_of(document).keys() == {operation.name for group in GROUPS for operation in group}
+    assert operations_of(document).keys() == OPERATIONS
 
 
 def test_every_operation_says_what_it_needs_and_what_can_go_wrong(document: Any) -> None:
@@ -166,7 +167,7 @@ def test_the_commands_of_the_page_are_answered_as_the_page_says() -> None:
     page = Reader()
     page.feed(client.get(f"{PREFIX}/docs").text)
     commands = [shlex.split(block.replace("\\\n", " ")) for block in page.blocks if block.startswith("curl ")]
-    assert len(commands) == sum(1 for group in GROUPS for _operation in group)
+    assert len(commands) == len(OPERATIONS)
     client.post(f"{PREFIX}/states", json={"type": "user", "state_id": "user_1"})
     for command in commands:
         method = command[command.index("-X") + 1] if "-X" in command else "GET"
@@ -174,8 +175,20 @@ def test_the_commands_of_the_page_are_answered_as_the_page_says() -> None:
         headers = dict(command[at + 1].split(": ", 1) for at, word in enumerate(command) if word == "-H")
         body = command[command.index("-d") + 1] if "-d" in command else None
         headers.pop("Authorization")
+        if "/events" in url:
+            continue  # they never end
         answer = client.open(url, method=method, headers=headers, data=body)
         assert answer.status_code in (200, 201, 404, 409), (command, answer.text)
+
+
+def test_live_events_are_described_where_there_are_any(document: Any) -> None:
+    stream = document["paths"]["/events/stream"]["get"]
+    assert stream["responses"]["200"]["content"].keys() == {"text/event-stream"}
+    assert {each["name"] for each in stream["parameters"]} == {"bucket", "prefix", "type", "since", "Last-Event-ID"}
+    assert {"101", "426", "501"} <= document["paths"]["/events"]["get"]["responses"].keys()
+    without = make_app(STATEMANAGER_BROADCAST_CHANGES=False).test_client().get(f"{PREFIX}/openapi.json").json
+    assert without is not None
+    assert not [path for path in without["paths"] if "events" in path]
 
 
 def test_text_of_the_document_is_text_on_the_page() -> None:
@@ -201,7 +214,8 @@ def test_it_is_shown_to_whom_the_configuration_says(path: str, shown_to: str, an
 def test_every_operation_asks_who_it_is(document: Any) -> None:
     client = make_app(STATEMANAGER_API_TOKENS=TOKENS).test_client()
     for path, item in document["paths"].items():
-        for method in item.keys() & {"get", "post", "put", "patch", "delete"}:
+        # Whatever asks for events without being a WebSocket is told so first.
+        for method in item.keys() & {"get", "post", "put", "patch", "delete"} if path != "/events" else ():
             answer = client.open(PREFIX + re.sub(r"{\w+}", "user", path), method=method.upper(), json={})
             assert (answer.status_code, answer.mimetype) == (401, "application/problem+json"), (method, path)
             assert answer.headers["WWW-Authenticate"].startswith("Bearer")

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from ..operation import Operation, Operations
+from .events import MESSAGE, TAG, event_paths
 from .parameters import header_components, headers_of, path_parameters, template_of
 from .responses import NOT_MODIFIED, PROBLEM, problem_responses, response_headers, statuses_of, success
 from .schemas import JSONSchema, example_of, new_spec
@@ -34,12 +35,15 @@ class Document:
 
     :param groups: all operations, by group.
     :param demanding: whether a change needs ``If-Match`` or ``If-None-Match``.
+    :param events: whether live events are told.
     """
 
-    def __init__(self, groups: Iterable[Operations], *, demanding: bool = False) -> None:
+    def __init__(self, groups: Iterable[Operations], *, demanding: bool = False, events: bool = True) -> None:
         self._groups = tuple(groups)
         self._demanding = demanding
+        self._events = events
         tags = [{"name": group.tag, "description": group.description} for group in self._groups]
+        tags += [TAG] if events else []
         info = {"description": DESCRIPTION}
         self._spec, self._converter = new_spec(title="State API", version=version(PACKAGE), info=info, tags=tags)
 
@@ -58,6 +62,10 @@ class Document:
             for operation in group:
                 path = template_of(operation.rule)
                 self._spec.path(path, operations={operation.method.lower(): self._operation(operation)})
+        if self._events:
+            components.schema("Message", MESSAGE)
+            for path, told in event_paths(self._converter).items():
+                self._spec.path(path, operations={"get": told})
         return {**self._spec.to_dict(), "security": [{"bearer": []}]}
 
     def _operation(self, operation: Operation) -> dict[str, Any]:

@@ -186,7 +186,8 @@ class Page:
         content = next(iter(contents.values()), {})
         data = content.get("schema", {}).get("properties", {}).get("data")
         kind = escape(" or ".join(contents)) if data is None else self._kind(data)
-        example = written(content["example"]) if "example" in content else None
+        example = content.get("example")
+        example = example if example is None or isinstance(example, str) else written(example)
         return Entry(status, prose(told["description"]), list(told.get("headers", ())), kind, example)
 
     def _kind(self, schema: JSONSchema) -> Markup:

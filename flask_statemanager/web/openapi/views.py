@@ -55,7 +55,9 @@ class Documentation:
 
     @cached_property
     def _document(self) -> dict[str, Any]:
-        return Document(self._groups, demanding=self._settings.api_require_match).build()
+        settings = self._settings
+        document = Document(self._groups, demanding=settings.api_require_match, events=settings.broadcast_changes)
+        return document.build()
 
     def document(self) -> Response:
         """Answer with the OpenAPI document."""
