@@ -12,6 +12,7 @@ pytest_plugins = [
     "tests.servers.fixtures",
     "tests.worlds",
     "tests.archives",
+    "tests.flow_application",
     "flask_statemanager.testing.plugin",
     "tests.servers.skips",
 ]

@@ -173,9 +173,10 @@ class Engine:
         self._walk(self._entered(flow, step), message)
 
     def _entered(self, flow: Flow, step: str | None = None) -> At:
-        """Go to a flow, whose data begin empty."""
+        """Go to a flow, whose data begin empty; one that is at its very beginning has none."""
         at = At(flow, flow.step(flow.first if step is None else step))
-        if self._session.get_path() is not None:
+        begins = self._session.get_path() == flow.name and self._session.get_component() is None
+        if self._session.get_path() is not None and not begins:
             self._session.clear_flow_data()
         self._session.transition_flow(flow.name, at.step)
         return at

@@ -45,7 +45,7 @@ class Recovery(ABC):
         """Take an act into the turn."""
 
     def rollback(self, steps: int = 1, *, to: Back | None = None) -> bool:
-        """Go back to an earlier step, with the data that the flow had there; at most ten are remembered.
+        """Go back to an earlier step, with the data that the flow had when it left that; at most ten are remembered.
 
         :param steps: how many steps.
         :param to: tells which steps count; all by default.

@@ -99,8 +99,12 @@ class FlowRegistry:
 
         :param changes: fields of :class:`Manners`.
         :returns: all of it.
-        :raises ConfigurationError: when a word does what there is not.
+        :raises ConfigurationError: when a field is unknown, or a word does what there is not.
         """
+        strange = sorted(changes.keys() - set(Manners.__struct_fields__))
+        if strange:
+            known = ", ".join(Manners.__struct_fields__)
+            raise ConfigurationError(f"configure() knows no {shown(strange[0])}; it knows {known}.")
         words = changes.get("words", {})
         unknown = [act for act in words.values() if act not in ACTS]
         if unknown:

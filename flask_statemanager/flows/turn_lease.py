@@ -38,13 +38,15 @@ class TurnLease:
     :param parts: the running parts.
     :param home: the name of the document's key.
     :param length: seconds that the claim lasts.
+    :ivar holder: what no other turn is called.
+    :ivar held: whether it has been taken, and not given back.
     """
 
     def __init__(self, parts: FlowParts, home: str, length: float) -> None:
         self._parts = parts
         self._key = Key(parts.bucket.name, LEASE + home)
         self._length = timedelta(seconds=length)
-        self._holder = str(uuid.uuid4())
+        self.holder = str(uuid.uuid4())
         self.held = False
 
     @property
@@ -97,14 +99,14 @@ class TurnLease:
         holder, until = _state(stored)
         if holder is not None and until is not None and until > now:
             raise Taken
-        return self._put(stored, now, {"holder": self._holder, "until": iso(now + self._length)})
+        return self._put(stored, now, {"holder": self.holder, "until": iso(now + self._length)})
 
     def _free(self, stored: Record | None, now: datetime) -> Step | None:
-        return self._put(stored, now, {"holder": None}) if _state(stored)[0] == self._holder else None
+        return self._put(stored, now, {"holder": None}) if _state(stored)[0] == self.holder else None
 
     def _fenced(self, stored: Record | None, now: datetime) -> Step | None:
         holder, until = _state(stored)
-        if holder != self._holder or until is None or until <= now:
+        if holder != self.holder or until is None or until <= now:
             raise StateConflict(self._key, "the lease of this turn", None if stored is None else stored.version)
         return self._put(stored, now, {"holder": None})
 
