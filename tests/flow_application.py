@@ -41,7 +41,10 @@ class SignUpApiCall(ApiComponent):
     def validate_api_call(self, value: Any) -> ValidationResult:
         CALLS.append(external_call())
         name = self.state_manager.get_flow_data()["name"]
-        self.state_manager.authenticate(name.casefold(), "t0ken-of-a-member")
+        if self.state_manager.get_member_id() is not None:
+            return ValidationResult.failure("You are known already.")
+        member = f"{name.casefold()} of {self.state_manager.get_channel_id()}"
+        self.state_manager.authenticate(member, "t0ken-of-a-member")
         self.state_manager.update_state({"profile": {"name": name}})
         return ValidationResult.success({"name": name})
 

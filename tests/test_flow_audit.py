@@ -34,15 +34,15 @@ def test_the_trail_of_a_member_begins_at_the_login(talk: World) -> None:
     say(talk, "join", "Ada Lovelace", "offer")
     trail = talk.states.flows.audit
     assert all(event.member_id is None for event in trail.of_channel("web", "v1"))
-    found = trail.of_member("ada lovelace")
+    found = trail.of_member("ada lovelace of v1")
     assert found
-    assert all(event.member_id == "ada lovelace" for event in found)
+    assert all(event.member_id == "ada lovelace of v1" for event in found)
     assert "authenticated" in {event.event for event in found}
 
 
 def test_neither_secrets_nor_what_was_said_are_in_it(talk: World) -> None:
     say(talk, "join", "Ada Lovelace", {"text": "PIN 4711"})
-    whole = json.dumps([event.to_dict() for event in talk.states.flows.audit.of_member("ada lovelace")])
+    whole = json.dumps([event.to_dict() for event in talk.states.flows.audit.of_member("ada lovelace of v1")])
     whole += json.dumps([event.to_dict() for event in talk.states.flows.audit.of_channel("web", "v1")])
     for said in ("t0ken", "4711", "What is your name", "Welcome"):
         assert said not in whole

@@ -211,12 +211,12 @@ def test_without_a_home_the_user_is_told(small_talk: World) -> None:
 
 def test_a_conversation_goes_on_on_another_channel(talk: World) -> None:
     say(talk, "join", "Ada", "offer", "12")
-    talk.states.flows.open("whatsapp", "+263771").link_member("ada")
+    talk.states.flows.open("whatsapp", "+263771").link_member("ada of v1")
     assert say(talk, "eve", channel="whatsapp", who="+263771") == [("Offer 12 to eve?",)]
     assert say(talk, "back") == [(TEXTS.back, "To whom?")]
     assert say(talk, "bob", channel="whatsapp", who="+263771") == [("Offer 12 to bob?",)]
     assert say(talk, "yes") == [("Offer 1 is made.", "Welcome, Ada.")]
-    where = {(event.channel["type"], event.event) for event in talk.states.flows.audit.of_member("ada")}
+    where = {(event.channel["type"], event.event) for event in talk.states.flows.audit.of_member("ada of v1")}
     assert {("web", "incoming"), ("whatsapp", "incoming"), ("web", "outgoing")} <= where
 
 

@@ -109,7 +109,7 @@ class Turns:
         """
         self._conduct.registry.check()
         named = str(uuid.uuid4()) if message_id is None else check_text(message_id, "message_id", 1024)
-        told = _Told(channel, clean(message, "message", self._parts.limit), _digest(channel, named))
+        told = _Told(channel, clean(message, "message", self._parts.limit), digest_of(channel, named))
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return self._attempt(told)
@@ -245,7 +245,12 @@ def _written(answer: Answer) -> JSONObject:
     }
 
 
-def _digest(channel: Channel, message_id: str) -> str:
+def digest_of(channel: Channel, message_id: str) -> str:
+    """Return what a message is known by: under ``message:`` and this lies its answer.
+
+    :param channel: where it came from.
+    :param message_id: the name that the channel has for it.
+    """
     text = json.dumps([channel.type, channel.identifier, message_id])
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -15,6 +15,7 @@ from flask_sqlalchemy import SQLAlchemy
 from flask_statemanager import Machine, StateManager, Transition
 
 LEASE = 0.5
+FLOWS_LEASE = 3.0
 Notice = Callable[[str], None]
 BEFORE_EFFECT, AFTER_EFFECT = "before the effect", "after the effect"
 
@@ -81,6 +82,8 @@ def build(url: str, *, paper: str | None = None, notice: Notice = _nothing, redi
         STATEMANAGER_CACHE_URL=os.environ.get("SHARED_CACHE_URL"),
         STATEMANAGER_NEAR_CACHE_BYTES=os.environ.get("SHARED_NEAR_BYTES", "0"),
         STATEMANAGER_KV_BACKEND=None if redis_url is None else "redis",
+        STATEMANAGER_FLOWS_BACKEND=None if redis_url is None else "redis",
+        STATEMANAGER_FLOWS_LEASE=FLOWS_LEASE,
         STATEMANAGER_REDIS_URL=redis_url,
     )
     db = SQLAlchemy()
