@@ -10,7 +10,7 @@ from .core.ports import Backend
 from .effects.callbacks import Callback
 from .effects.chores import Chore
 from .effects.durable import Durability
-from .flows.audit import AuditTrail
+from .flows.audit import AUDIT, AuditTrail
 from .flows.definitions import FlowDefinitions
 from .flows.parts import FlowParts
 from .flows.responsibilities import Wardenship
@@ -48,7 +48,8 @@ class Reception:
         :raises ConfigurationError: when their backend cannot be had, or lacks a power.
         """
         found = self._shelves.flow_parts(self._declared)
-        return replace(found, accompany=AuditTrail(found.bucket.name, self._declared.registry.manners.redaction))
+        trail = AuditTrail(found.bucket.name, self._declared.registry.manners.redaction)
+        return replace(found, accompany=trail, beside=(AUDIT,))
 
     def conduct(self) -> Conduct:
         """Return what turns stand on.

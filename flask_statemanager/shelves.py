@@ -211,9 +211,9 @@ class Shelves:
             return bucket
         publisher.subscribe("cache", lambda change: _cache(bucket, change), at_once=True)
         publisher.subscribe("metrics", self._count)
-        publisher.subscribe("signals", lambda change: self._send(redacted_change(change, policy.secrets)))
+        publisher.subscribe("signals", lambda change: self._send(change, policy))
         if self._settings.broadcast_changes:
-            publisher.subscribe("subscribers", lambda change: subscribers.tell(redacted_change(change, policy.secrets)))
+            publisher.subscribe("subscribers", lambda change: _tell(subscribers, change, policy))
             announce = announcing(backend)
             if announce is not None:
                 publisher.subscribe("followers", lambda _change: announce())
@@ -224,8 +224,9 @@ class Shelves:
         if bucket.backend is self._backends.main and not bucket.policy.secrets:
             bucket.cache = self._cache
 
-    def _send(self, change: Change) -> None:
-        send_change(key_changed, sender(), change, self._failed)
+    def _send(self, change: Change, policy: Policy) -> None:
+        if key_changed.receivers:
+            send_change(key_changed, sender(), redacted_change(change, policy.secrets), self._failed)
 
     def _count(self, change: Change) -> None:
         self._counters.increment(f"kv.{change.event}")
@@ -272,6 +273,11 @@ class Shelves:
     def _measure(self) -> None:
         for shelf in self._each():
             shelf.parts.measures.refresh()
+
+
+def _tell(subscribers: Subscribers, change: Change, policy: Policy) -> None:
+    if subscribers:
+        subscribers.tell(redacted_change(change, policy.secrets))
 
 
 def _cache(bucket: Bucket, change: Change) -> None:

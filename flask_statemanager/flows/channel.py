@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -46,7 +47,12 @@ class Channel(Struct, frozen=True):
     @property
     def key(self) -> str:
         """The name of the key of a conversation before its login."""
-        return f"{CHANNEL}{self.type}:{coded(self.identifier, 'channel.identifier')}"
+        return _channel_key(self.type, self.identifier)
+
+
+@lru_cache(maxsize=4096)
+def _channel_key(channel_type: str, identifier: str) -> str:
+    return f"{CHANNEL}{channel_type}:{coded(identifier, 'channel.identifier')}"
 
 
 def member_key(member_id: str) -> str:

@@ -100,17 +100,18 @@ class Conversations:
         :raises StorageError: when the storage fails.
         """
         key, hints = channel.key, self._parts.hints
-        names = dict.fromkeys((key, *more))
         hint = hints.get(key)
-        if hint is not None:
-            names[hint] = None
-        records = self._read(list(names))
+        homes = [key] if hint is None else [key, hint]
+        records = self._read([*self._with_beside(homes), *(name for name in more if name not in homes)])
         link = linked_to(_document(living(records[key])))
         if link is not None and link not in records:
-            records |= self._read([link])
+            records |= self._read(self._with_beside([link]))
         if link is not None:
             _remember(hints, key, link)
         return Found.of(self._bucket, channel, records)
+
+    def _with_beside(self, homes: Sequence[str]) -> list[str]:
+        return [*homes, *(prefix + home for prefix in self._parts.beside for home in homes)]
 
     def _read(self, names: Sequence[str]) -> dict[str, Record | None]:
         found = self._bucket.stored(names)
@@ -120,6 +121,7 @@ class Conversations:
         self,
         found: Found,
         acts: Sequence[Act],
+        after: Situation | None = None,
         *,
         origin: Origin,
         also: Mapping[str, Decide] | None = None,
@@ -133,6 +135,7 @@ class Conversations:
 
         :param found: the conversation as it was read.
         :param acts: pure changes, in order.
+        :param after: what they made of it, where that is known.
         :param origin: who asks.
         :param also: what else is written in the same transaction, by name.
         :param strict: refuse instead, where what is stored is not what was read.
@@ -145,12 +148,12 @@ class Conversations:
         for attempt in range(1, ATTEMPTS + 1):
             saving = _Saving(self._parts, found, acts, strict)
             try:
-                return saving.run(origin, also or {}, session)
+                return saving.run(after, origin, also or {}, session)
             except Elsewhere as gone:
                 if strict or attempt == ATTEMPTS:
                     raise StateConflict(Key(self._bucket.name, found.situation.home), None, None) from gone
             pause(attempt)
-            found = self.find(found.situation.channel, more)
+            found, after = self.find(found.situation.channel, more), None
         raise AssertionError("the last attempt returns or raises")  # pragma: no cover - the type checker cannot see it
 
 
@@ -165,11 +168,11 @@ class _Saving:
         self._strict = strict
         self._ttl = timedelta(seconds=parts.ttl)
 
-    def run(self, origin: Origin, also: Mapping[str, Decide], session: Any) -> Found:
+    def run(self, after: Situation | None, origin: Origin, also: Mapping[str, Decide], session: Any) -> Found:
         """Write, one record alone where that is enough."""
         found, now = self._found, self._bucket.clock.now()
         before = found.situation
-        after = self._after(before, now)
+        after = self._after(before, now) if after is None else after
         names = {before.home, after.home, *(n for n in after.documents if _differs(before, after, n))}
         links = self._links(after, now)
         if names == {before.home} and not links and not also:

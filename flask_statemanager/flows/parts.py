@@ -47,6 +47,7 @@ class FlowParts(Struct, frozen=True):
     :param validator: looks at every state before it is stored.
     :param messaging: sends to the user.
     :param accompany: what is written with each commit.
+    :param beside: what the names begin with that this writes to, followed by the document's own: they are read with it.
     :param hints: the last known key of a channel's member, to have both read at once.
     """
 
@@ -58,4 +59,5 @@ class FlowParts(Struct, frozen=True):
     validator: StateValidator
     messaging: Callable[[], Messaging]
     accompany: Accompany | None = None
+    beside: tuple[str, ...] = ()
     hints: OrderedDict[str, str] = field(default_factory=OrderedDict)

@@ -191,6 +191,7 @@ class FlowSession(Accessors, Verbs, Recovery):
         found = self._conversations.save(
             self._found,
             tuple(self._acts),
+            self._present,
             origin=origin,
             also={**beside, **(also or {})},
             strict=strict,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
@@ -35,6 +35,7 @@ _SPELLINGS = (
 )
 _FLOW_NAMES = {"id", "data", "validation", *(name for pair in _SPELLINGS for name in pair)}
 _DERIVED = {"previous", "action"}
+_NOTHING: JSON = object()
 _STATE, _CONTEXT = "_validation_state", "_validation_context"
 
 
@@ -51,11 +52,11 @@ class Update(Struct, frozen=True):
     validation: JSONObject
 
     @classmethod
-    def of(cls, given: object, present: JSONObject, limit: int) -> Update:
+    def of(cls, given: object, present: Callable[[], JSONObject], limit: int) -> Update:
         """Take an update apart.
 
         :param given: what the caller passed.
-        :param present: the whole state as the caller sees it; a critical member that is the same is no change.
+        :param present: returns the whole state as the caller sees it; a critical member that is the same is no change.
         :param limit: the most bytes.
         :raises StateValidationError: when something in it is not acceptable.
         :raises LimitExceeded: when it is too large.
@@ -105,11 +106,11 @@ def _validation(flow: JSONObject, patch: JSONObject) -> JSONObject:
     return after
 
 
-def _is_critical(name: str, value: JSON, present: JSONObject) -> bool:
+def _is_critical(name: str, value: JSON, present: Callable[[], JSONObject]) -> bool:
     """Tell whether a member is not to be written, as it is the same; refuse another one."""
     if name not in CRITICAL:
         return False
-    if name in present and same(present[name], value):
+    if same(present().get(name, _NOTHING), value):
         return True
     raise StateValidationError({name: [f"update_state() does not change it; what does is {CRITICAL[name]}."]})
 

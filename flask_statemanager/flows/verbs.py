@@ -68,9 +68,8 @@ class Verbs(ABC):
             ``channel`` and ``auth`` have verbs of their own.
         :raises LimitExceeded: when it is too large.
         """
-        present = state_of(self._situation, None, self._now())
         try:
-            taken = Update.of(update, present, self._parts.limit)
+            taken = Update.of(update, lambda: state_of(self._situation, None, self._now()), self._parts.limit)
             self._act(self._updating(taken), "update", {"fields": sorted(map(str, update))})
         except StateValidationError as error:
             self.track_validation("update_state", error=str(error))
