@@ -151,7 +151,6 @@ def test_times_and_version_are_those_of_the_record(session, flow_world):
         ({"channel": {"type": "web", "identifier": "eve"}}, "channel"),
         ({"auth": {"token": "t"}}, "auth"),
         ({"jwt_token": "t"}, "jwt_token"),
-        ({"_version": 9}, "_version"),
         ({"_channels": []}, "_channels"),
         ({"profile": [1]}, "profile"),
         ({"active_account_id": {}}, "active_account_id"),
@@ -215,7 +214,7 @@ def test_an_application_adds_fields_by_a_schema(memory_session, memory_flow_worl
 
 @pytest.mark.parametrize("schema", [1, type("Profile", (Schema,), {"profile": fields.Dict()})])
 def test_a_schema_that_cannot_be_is_refused(memory_flow_world, schema):
-    with pytest.raises(ConfigurationError, match="[sS]chema"):
+    with pytest.raises(ConfigurationError, match="declare"):
         memory_flow_world.states.flows.register_schema(schema)
 
 

@@ -16,6 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..core.clock import iso
+from ..core.patch import merge
 from ..core.record import JSON, JSONObject
 from ..errors import StateValidationError, shown
 from .channel import Channel, member_key
@@ -147,8 +148,11 @@ def joined(member_id: str, flow: str) -> Act:
 
 
 def _merged(theirs: JSONObject, own: JSONObject, flow: str) -> JSONObject:
-    """Put the member's document before the channel's; a login that was just made counts."""
-    both = {**own, **theirs}
+    """Put the member's document before the channel's, member by member; a login that was just made counts."""
+    both: JSONObject = merge(
+        {name: value for name, value in own.items() if name != FLOW},
+        {name: value for name, value in theirs.items() if name != FLOW},
+    )
     if own.get("auth"):
         both["auth"] = own["auth"]
     first, second = (theirs, own) if flow == "member" else (own, theirs)

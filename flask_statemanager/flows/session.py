@@ -114,8 +114,8 @@ class FlowSession(Accessors, Verbs, Recovery):
 
     @property
     def version(self) -> int:
-        """The version that was read, or written last; 0 where nothing is stored."""
-        return self._found.version
+        """The document's version that was read, or written last; 0 where nothing is stored."""
+        return 0 if self._found.record is None else self._found.record.version
 
     @property
     def home(self) -> str:

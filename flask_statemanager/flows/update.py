@@ -21,11 +21,11 @@ CRITICAL = {
     "auth": "authenticate()",
     "jwt_token": "authenticate()",
     "authenticated": "authenticate()",
-    "_metadata": "no verb: it is kept by itself",
-    "_version": "no verb: it is kept by itself",
-    "_last_updated": "no verb: it is kept by itself",
 }
 """What ``update_state`` does not change, and what does."""
+
+BOOKKEEPING = frozenset(("_metadata", "_version", "_last_updated"))
+"""What is kept by itself, and left aside where a caller passes it on."""
 
 _SPELLINGS = (
     ("path", "context"),
@@ -64,7 +64,11 @@ class Update(Struct, frozen=True):
         if not isinstance(given, Mapping):
             raise StateValidationError({"state": [f"Must be a dict, not {shown(given)}."]})
         plain: JSONObject = clean(textual(dict(given)), "state", limit)
-        members = {name: value for name, value in plain.items() if not _is_critical(name, value, present)}
+        members = {
+            name: value
+            for name, value in plain.items()
+            if name not in BOOKKEEPING and not _is_critical(name, value, present)
+        }
         validation = _object(members.pop("_validation", None), "_validation")
         if FLOW not in members:
             return cls(members, {}, validation)

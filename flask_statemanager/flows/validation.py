@@ -12,7 +12,7 @@ from ..errors import ConfigurationError, StateValidationError, shown
 from .channel import Channel, check_identifier
 from .document import CHANNELS, FLOW
 from .results import ValidationResult
-from .update import CRITICAL
+from .update import BOOKKEEPING, CRITICAL
 
 BASE = {
     "profile": "object",
@@ -32,7 +32,7 @@ _FLOW = {
     "validation": "object",
 }
 _VALIDATION = {"in_progress": "flag", "attempts": "counts", "context": "object"}
-_OWN = frozenset((*CRITICAL, FLOW, CHANNELS, "_validation", *BASE))
+_OWN = frozenset((*CRITICAL, *BOOKKEEPING, FLOW, CHANNELS, "_validation", *BASE))
 
 
 def as_schema(given: object) -> Schema:
