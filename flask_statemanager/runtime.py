@@ -111,7 +111,7 @@ class Runtime:
         self.counters = Counters()
         self.cache: ReadCache | None = None
         self._owns_database, self._redis_manager = owns_database, redis_manager
-        self.completed, self.tracking = False, Tracking(declarations.clock)
+        self.completed, self.tracking = False, Tracking(declarations.clock, self.counters.value)
         self.closing: list[Callable[[], None]] = []
         self._lock = threading.Lock()
         self.callbacks = CallbackRunner(

@@ -126,7 +126,7 @@ def track(app: Flask, runtime: Runtime) -> Tracking:
     )
     hooks.attach(app)
     weakref.finalize(app, backlog.close, 0).atexit = False
-    return Tracking(clock, backlog)
+    return Tracking(clock, runtime.counters.value, backlog)
 
 
 def _declared(settings: Settings, buckets: BucketRegistry) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import gc
+import json
 import logging
+import subprocess
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,7 @@ from flask_statemanager.tracking.redaction import MAX_URI, shown_uri
 from tests.worlds import KV_KINDS, World, build, entered, kept_by, uri_for
 
 PATIENCE = 60.0
+ROOT = Path(__file__).resolve().parent.parent
 ON = {"STATEMANAGER_TRACK_REQUESTS": True, "STATEMANAGER_TRACK_SHARE": 1.0}
 
 
@@ -44,7 +49,7 @@ class Tracked:
         return {key: self.kv.get(key) for key in self.kv.keys()}  # noqa: SIM118 - no dict
 
     def count(self, name: str) -> int:
-        return int(self.world.runtime.counters.value(f"tracking.{name}"))
+        return self.world.states.tracking.counts()[name]
 
 
 def views(world: World) -> None:
@@ -344,6 +349,27 @@ def test_what_somebody_else_has_put_there_is_replaced(tracked: Tracked) -> None:
     assert tracked.notes()["session:7"]["active"] is True
 
 
+def test_a_view_can_say_whose_request_it_is(tracked: Tracked) -> None:
+    tracking = tracked.world.states.tracking
+
+    @tracked.app.get("/by/<user>")
+    def by(user: str) -> Any:
+        tracking.name_user(user)
+        return ""
+
+    tracked.client.get("/by/ada")
+    assert "session:ada" in tracked.notes()
+    tracking.name_user("nobody, as there is no request")
+
+
+@configured(api_enabled=True, api_tokens={sha256(b"s3cret").hexdigest(): {"user": "robot", "roles": ["admin"]}})
+def test_who_uses_the_api_by_a_token_has_a_session(tracked: Tracked) -> None:
+    headers = {"Authorization": "Bearer s3cret", "X-Correlation-ID": "one"}
+    answer = tracked.client.get("/api/v1/state/keys?bucket=tracking&prefix=session:", headers=headers)
+    assert (answer.status_code, answer.headers["X-Correlation-ID"]) == (200, "one")
+    assert tracked.notes()["session:robot"]["correlation_id"] == "one"
+
+
 @pytest.mark.parametrize(
     ("user", "key"),
     [
@@ -556,6 +582,20 @@ def test_a_store_that_hangs_does_not_hold_up_the_end(store: Store) -> None:
     assert store.batches == []
 
 
+def test_a_process_that_has_no_thread_to_give_counts_what_it_drops(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    backlog = store.backlog()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        backlog.add(0)
+    backlog.close(PATIENCE)
+    assert store.counts == {"tracking.dropped": 1}
+
+
 def test_a_store_that_fails_is_asked_again_and_then_no_more(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     backlog = store.backlog()
     store.error = StorageUnavailable("away")
@@ -617,3 +657,31 @@ def test_an_application_that_nobody_holds_any_more_is_let_go() -> None:
     StateManager.reset_instance()
     gc.collect()
     assert left() is None
+
+
+# -- processes ---------------------------------------------------------------------------------------------------------
+
+
+def ended(uri: str, mode: str) -> list[str]:
+    """Run a process that is tracked until it ends, and return what it and its fork say."""
+    order = json.dumps({"uri": uri, "mode": mode})
+    command = [sys.executable, "-m", "tests.processes.tracked", order]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert found.returncode == 0, found.stderr
+    return found.stdout.split()
+
+
+def test_a_fork_writes_what_is_its_own_and_a_process_that_ends_writes_what_is_left(tmp_path: Path) -> None:
+    world = build("sqlite", f"sqlite:///{tmp_path / 'forked.sqlite'}")
+    world.states.define_bucket("tracking")
+    for each in entered(world):
+        said = ended(f"sqlite:///{tmp_path / 'forked.sqlite'}", "fork")
+        assert len(set(said)) == 2
+        kv = each.states.bucket("tracking").kv
+        keys = [f"request:{name}" for name in ("before", "child", "parent")]
+        assert kv.keys() == sorted([*keys, *(f"{key}:completion" for key in keys)])
+        assert [kv.get_entry(key).version for key in keys] == [1, 1, 1]
+
+
+def test_a_process_whose_store_hangs_serves_and_ends_all_the_same(tmp_path: Path) -> None:
+    assert len(ended(f"sqlite:///{tmp_path / 'hanging.sqlite'}", "hang")) == 1

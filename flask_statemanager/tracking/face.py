@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from ..core.clock import Clock
 from ..core.names import check_text
 from .presence import Presence
-from .present import present_correlation_id
+from .present import present_visit
 
 MAX_USER_ID = 255
 """Characters of a user's id."""
+
+COUNTED = ("kept", "duplicate", "dropped", "failed", "user_failed")
+"""What is counted."""
 
 PATIENCE = 5.0
 """Seconds to wait for what is not written yet."""
@@ -46,10 +50,12 @@ class Tracking:
     """Tracks the requests and sessions of one app, where ``STATEMANAGER_TRACK_REQUESTS`` says so.
 
     :param clock: the time.
+    :param count: returns a counter.
     :param backlog: takes what is to be written; None where nothing is tracked.
     """
 
-    def __init__(self, clock: Clock, backlog: Writing | None = None) -> None:
+    def __init__(self, clock: Clock, count: Callable[[str], int], backlog: Writing | None = None) -> None:
+        self._count = count
         self._clock = clock
         self._backlog = backlog
 
@@ -61,7 +67,28 @@ class Tracking:
     @property
     def correlation_id(self) -> str | None:
         """The correlation id of the present request, to be sent along to other services; None without one."""
-        return present_correlation_id()
+        visit = present_visit()
+        return None if visit is None else visit.correlation_id
+
+    def counts(self) -> dict[str, int]:
+        """Return what has become of the notes, in this process.
+
+        :returns: ``kept``, requests that are noted; ``duplicate``, requests whose correlation id another one has;
+            ``dropped``, notes that were not written, as the queue was full or the store failed; ``failed``, attempts to
+            write; ``user_failed``, users who could not be found out or have no key.
+        """
+        return {name: self._count(f"tracking.{name}") for name in COUNTED}
+
+    def name_user(self, user_id: str | int) -> None:
+        """Say whose request the present one is, where the function of ``actor_loader`` cannot tell.
+
+        :param user_id: the user.
+        :raises StateValidationError: when that is no id.
+        :raises LimitExceeded: when it is too long.
+        """
+        visit = present_visit()
+        if visit is not None:
+            visit.user = _checked(user_id)
 
     def heartbeat(self, user_id: str | int) -> None:
         """Note that a user is there, although no request says so; for connections that stay open.
@@ -97,6 +124,10 @@ class Tracking:
             self._backlog.close(PATIENCE)
 
     def _see(self, user_id: object, *, active: bool) -> None:
-        user = check_text(str(user_id) if type(user_id) is int else user_id, "user_id", MAX_USER_ID)
+        user = _checked(user_id)
         if self._backlog is not None:
             self._backlog.add(Presence(user, self._clock.now(), active=active))
+
+
+def _checked(user_id: object) -> str:
+    return check_text(str(user_id) if type(user_id) is int else user_id, "user_id", MAX_USER_ID)

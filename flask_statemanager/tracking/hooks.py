@@ -112,7 +112,7 @@ class Hooks:
     def _see(self, visit: Visit) -> None:
         """Note whose request it was: behind the answer, so that asking adds no ``Vary: Cookie`` to it."""
         try:
-            user = self._user()
+            user = self._user() if visit.user is None else visit.user
         except Exception:  # noqa: BLE001 - the application's function, whose failure is its request's own affair
             self._count("tracking.user_failed", 1)
             return

@@ -26,6 +26,7 @@ class Visit(Struct, eq=False):
     :param started_at: when it began.
     :param began: the same, on the clock that only runs forward.
     :param arguments: what the route has found in the path.
+    :param user: whose request it is; None where nobody has said so.
     :param status: of the answer; None where there is none yet.
     :param streamed: whether the answer goes on behind the view.
     :param completed_at: when it ended; None while it has not.
@@ -44,6 +45,7 @@ class Visit(Struct, eq=False):
     started_at: datetime
     began: float
     arguments: Mapping[str, Any] | None = None
+    user: str | None = None
     status: int | None = None
     streamed: bool = False
     completed_at: datetime | None = None

@@ -63,10 +63,13 @@ class View:
             runtime.complete(_present_app().extensions)
         environ = request.environ
         accepted = acceptable(environ.get("HTTP_ACCEPT"), self._operation.produces)
+        identity = self._doorkeeper.admit(request, self._operation.permission)
+        if runtime.tracking.enabled:
+            runtime.tracking.name_user(identity.user)
         call = Call(
             runtime,
             self._operation,
-            self._doorkeeper.admit(request, self._operation.permission),
+            identity,
             self._asked(request),
             _NOTHING if self._body is None else self._given(request),
             self._conditions(environ) if self._conditional else NONE,
