@@ -5,6 +5,7 @@ exit code 1; a command line that cannot be understood is exit code 2.
 """
 
 from .effects import effects
+from .flows import flows
 from .group import StateGroup
 from .index import index
 from .prune import prune
@@ -35,6 +36,7 @@ for _command in (
     worker,
     effects,
     timers,
+    flows,
     snapshot,
     export_lines,
     import_lines,
