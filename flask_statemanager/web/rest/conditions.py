@@ -13,16 +13,11 @@ from ...errors import StateValidationError
 def conditions(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """Read conditions; a value is JSON, or else text.
 
-    :param pairs: names and values, a name as often as it was given.
+    :param pairs: names and values.
     :returns: filters, as ``search_states`` takes them.
-    :raises StateValidationError: when one is given twice, of which one would be lost.
+    :raises StateValidationError: when a moment is none.
     """
-    found: dict[str, Any] = {}
-    for name, written in pairs:
-        if name in found:
-            raise StateValidationError({name[:120]: ["Is given twice, and only one can hold: use __in for several."]})
-        found[name] = _operand(name, written)
-    return found
+    return {name: _operand(name, written) for name, written in pairs}
 
 
 def _operand(name: str, written: str) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from ...errors import StateNotFound, StateValidationError
@@ -13,6 +14,23 @@ from ..cursors import cursor, next_link
 from .once import once_in
 
 CONTENT = ("name", "data", "metadata")
+
+
+NAMES = {"state_type": "type", "initial_status": "status", "after": "cursor"}
+"""What arguments of the verbs are called in requests."""
+
+
+@contextmanager
+def renamed() -> Iterator[None]:
+    """Name fields in what a verb refuses as the request names them.
+
+    :raises StateValidationError: when the block does.
+    """
+    try:
+        yield
+    except StateValidationError as error:
+        fields = {NAMES.get(name, name.removeprefix("filters.")): told for name, told in error.errors.items()}
+        raise StateValidationError(fields) from error
 
 
 def plain(state_id: str) -> str:

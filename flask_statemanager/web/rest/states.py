@@ -12,7 +12,7 @@ from ..cursors import cursor, next_link, position
 from ..operation import Operations
 from .once import once_in
 from .state_answers import StateAnswer, StatesAnswer
-from .state_calls import changed, content, origin_of, plain, shown
+from .state_calls import changed, content, origin_of, plain, renamed, shown
 from .state_requests import NewState, Reasoned, StatePatch, StateQuery, StatesQuery
 
 operations = Operations("states", "Things with a status, a history, and rules for what may become of them.")
@@ -29,14 +29,15 @@ def list_states(call: Call) -> Answer:
     :param call: the call.
     """
     asked = call.query
-    found = call.runtime.lifecycle.search_states(
-        asked.get("type"),
-        asked["filters"],
-        status=asked.get("status"),
-        owner=asked.get("owner"),
-        order_by=asked["sort"],
-    )
-    page = found.page(asked["limit"], position(asked.get("cursor")))
+    with renamed():
+        found = call.runtime.lifecycle.search_states(
+            asked.get("type"),
+            asked["filters"],
+            status=asked.get("status"),
+            owner=asked.get("owner"),
+            order_by=asked["sort"],
+        )
+        page = found.page(asked["limit"], position(asked.get("cursor")))
     if page.next is None:
         return Answer({"items": page.items, "next": None})
     return Answer({"items": page.items, "next": cursor(page.next)}, links=next_link(page.next))
@@ -59,16 +60,17 @@ def create_state(call: Call) -> Answer:
     given = call.body
 
     def create() -> Answer:
-        made = call.runtime.lifecycle.register_state(
-            given.get("state_id"),
-            given["type"],
-            content(given),
-            initial_status=given.get("status"),
-            ttl=given.get("ttl"),
-            expires_at=given.get("expires_at"),
-            owner=given.get("owner"),
-            **origin_of(call),
-        )
+        with renamed():
+            made = call.runtime.lifecycle.register_state(
+                given.get("state_id"),
+                given["type"],
+                content(given),
+                initial_status=given.get("status"),
+                ttl=given.get("ttl"),
+                expires_at=given.get("expires_at"),
+                owner=given.get("owner"),
+                **origin_of(call),
+            )
         return shown(made, status=201, headers={"Location": url_for(".get_state", state_id=made.state_id)})
 
     return once_in(call.runtime.bucket, call, create)
