@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from apispec import APISpec
@@ -47,8 +48,10 @@ def json_schema(schema: Schema) -> JSONSchema:
     spec, converter = new_spec(title="", version="")
     found: JSONSchema = converter.schema2jsonschema(schema)
     nested = spec.to_dict().get("components", {}).get("schemas", {})
-    whole = {**found, "$defs": nested} if nested else found
-    return dict(_moved(whole))
+    whole = _moved({**found, "$defs": nested} if nested else found)
+    # Defaults and metadata are the application's, and may be anything.
+    safe: JSONSchema = json.loads(json.dumps(whole, default=str))
+    return safe
 
 
 def example_of(schema: JSONSchema, components: dict[str, JSONSchema], depth: int = 0) -> Any:

@@ -90,7 +90,7 @@ class DiffAnswer(Answered):
     """How two versions of a state differ."""
 
     state_id = identifier("The id.", required=True)
-    from_version = number("The older version.", 1, required=True, data_key="from")
+    from_version = number("The older version; 0 for nothing.", 1, least=0, required=True, data_key="from")
     to_version = number("The newer version.", 2, required=True, data_key="to")
     patch = fields.List(
         fields.Dict(),
