@@ -190,6 +190,8 @@ def test_list_goes_on_behind_a_cursor(filled):
         (["--where", 'data.code="007"'], ["user_2"]),
         (["--where", 'data.age__in=[40, "x"]'], ["user_2"]),
         (["--where", "data.code=NaN"], []),
+        (["user", "--where", "updated_at__gte=2001-01-01T00:00:00Z"], ["user_1", "user_2"]),
+        (["--where", "created_at__lt=2001-01-01T00:00:00+02:00"], []),
         (["user", "--order", "-state_id"], ["user_2", "user_1"]),
         (["--status", "held"], ["pay_1"]),
         (["--owner", "alice"], ["user_1"]),
@@ -205,6 +207,7 @@ def test_search_refuses_what_is_no_condition(filled):
     assert "no condition" in sentence(filled("search", "--where", "data.age", code=2))
     twice = filled("search", "--where", "data.age=1", "--where", "data.age=2", code=2)
     assert "given twice" in sentence(twice)
+    assert "Must be a datetime" in sentence(filled("search", "--where", "updated_at__gt=yesterday", code=1))
     assert "below 'data' or 'metadata'" in sentence(filled("search", "--where", "status=active", code=1))
     assert "is no order" in sentence(filled("search", "--order", "age", code=1))
 
