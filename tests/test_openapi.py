@@ -87,6 +87,7 @@ def test_428_is_documented_where_conditions_are_demanded() -> None:
     operations = operations_of(answer.json)
     assert "428" in operations["patch_state"]["responses"]
     assert "428" not in operations["get_state"]["responses"]
+    assert "428" not in operations["make_transition"]["responses"]
 
 
 def test_examples_fit_their_schemas(document: Any) -> None:

@@ -188,6 +188,8 @@ def test_what_is_refused_is_named_as_the_request_names_it(ask: Ask) -> None:
         ({"type": "user", "state_id": "a b"}, "state_id"),
         ({"type": "user", "data": {"n": 2**70}}, None),
         ({"type": "user", "ttl": -1}, "ttl"),
+        ({"type": "user", "ttl": "60"}, "ttl"),
+        ({"type": "user", "ttl": True}, "ttl"),
         ({}, "type"),
     ):
         problem = problem_of(ask("POST", "/states", json=body), 400 if field is None else 422)

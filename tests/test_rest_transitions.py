@@ -12,7 +12,7 @@ from marshmallow import Schema, fields
 
 from flask_statemanager import Deadline, Guard, Machine, Transition
 from flask_statemanager.core.clock import iso
-from tests.rest_client import Ask, asking, data_of, next_of, problem_of
+from tests.rest_client import PREFIX, Ask, asking, data_of, next_of, problem_of
 from tests.worlds import World, build, entered, uri_for
 
 PAYMENT = Machine(
@@ -186,6 +186,9 @@ def test_an_id_that_ends_like_a_route_is_reached_with_a_slash_behind_it(served: 
     assert data_of(ask("GET", "/states/a/history/history"))["items"][0]["version"] == 1
     assert data_of(ask("GET", "/states/history"))["state_id"] == "history"
     assert data_of(ask("DELETE", "/states/a/history"))["state_id"] == "a/history"
+    for name in ("a:b@c/d~e", "a/diff", "a/transitions/b", "a/transitions/b/c", "timers", "a+b=c"):
+        made = ask("POST", "/states", json={"state_id": name, "type": "user"})
+        assert data_of(ask("GET", made.headers["Location"].removeprefix(PREFIX)))["state_id"] == name
 
 
 def test_timers_are_set_listed_and_cancelled(served: World, ask: Ask) -> None:

@@ -117,14 +117,23 @@ def flag(described: str, **more: Any) -> fields.Boolean:
     return fields.Boolean(metadata=_told(described, True), **more)
 
 
+class _Number(fields.Float):
+    """A number that comes as one, not as text."""
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **given: Any) -> float:
+        if isinstance(value, str):
+            raise self.make_error("invalid", input=value)
+        return super()._deserialize(value, attr, data, **given)
+
+
 def seconds(described: str, example: float = 3600.0, **more: Any) -> fields.Float:
-    """Return a field for a number of seconds; the verb says what is wrong with one.
+    """Return a field for a number of seconds that comes as JSON; the verb says what is wrong with one.
 
     :param described: what it means.
     :param example: one value.
     :param more: further arguments of the field.
     """
-    return fields.Float(metadata=_told(described, example), **more)
+    return _Number(metadata=_told(described, example), **more)
 
 
 def several(schema: type[Schema], described: str, **more: Any) -> fields.List[Any]:

@@ -57,6 +57,11 @@ class Operation(Struct, frozen=True):
     idempotent: bool
     act: Act
 
+    @property
+    def overwrites(self) -> bool:
+        """Whether it takes the place of what is there, so that a client may have to say what it expects."""
+        return self.conditional and self.method in ("PUT", "PATCH", "DELETE")
+
 
 JSON = ("application/json",)
 

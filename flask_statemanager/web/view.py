@@ -21,7 +21,6 @@ from .problems import MALFORMED, Problem
 from .reading import acceptable, body_of, query_of
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,200}")
-_CHANGING = frozenset(("PUT", "PATCH", "DELETE"))
 _NOTHING: Mapping[str, Any] = {}
 
 present_request: Callable[[], Request] = current_request._get_current_object  # type: ignore[attr-defined]
@@ -50,7 +49,7 @@ class View:
         self._body = None if operation.body is None else operation.body()
         self._limit = runtime.settings.api_max_body
         self._conditional = operation.conditional
-        self._demanding = runtime.settings.api_require_match and operation.method in _CHANGING
+        self._demanding = runtime.settings.api_require_match and operation.overwrites
 
     def __call__(self, **arguments: Any) -> Response:
         """Carry out the operation and write its answer.

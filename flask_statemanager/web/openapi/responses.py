@@ -99,7 +99,7 @@ def _causes(operation: Operation, demanding: bool) -> Iterator[tuple[int, bool]]
     yield 413, given
     yield 415, takes_body
     yield 422, given
-    yield 428, operation.conditional and changing and demanding
+    yield 428, operation.overwrites and demanding
 
 
 def success(

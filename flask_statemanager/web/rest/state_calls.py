@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
+
+from flask import url_for
 
 from ...errors import StateNotFound, StateValidationError
 from ...lifecycle.state import State
@@ -15,6 +18,8 @@ from .once import once_in
 
 CONTENT = ("name", "data", "metadata")
 
+
+_LIKE_A_ROUTE = re.compile(r"/(?:allowed|diff|history|rollback|timers|transitions/[^/]+)$")
 
 NAMES = {"state_type": "type", "initial_status": "status", "after": "cursor"}
 """What arguments of the verbs are called in requests."""
@@ -39,6 +44,15 @@ def plain(state_id: str) -> str:
     :param state_id: as it stands in the path.
     """
     return state_id.removesuffix("/")
+
+
+def place_of(state_id: str) -> str:
+    """Return the path of a state, which :func:`plain` understands.
+
+    :param state_id: its id.
+    """
+    path = url_for(".get_state", state_id=state_id)
+    return f"{path}/" if _LIKE_A_ROUTE.search(path) else path
 
 
 def origin_of(call: Call) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from flask import url_for
-
 from ...errors import StateNotFound
 from ...lifecycle.state import State
 from ..answer import Answer
@@ -12,7 +10,7 @@ from ..cursors import cursor, next_link, position
 from ..operation import Operations
 from .once import once_in
 from .state_answers import StateAnswer, StatesAnswer
-from .state_calls import changed, content, origin_of, plain, renamed, shown
+from .state_calls import changed, content, origin_of, place_of, plain, renamed, shown
 from .state_requests import NewState, Reasoned, StatePatch, StateQuery, StatesQuery
 
 operations = Operations("states", "Things with a status, a history, and rules for what may become of them.")
@@ -71,7 +69,7 @@ def create_state(call: Call) -> Answer:
                 owner=given.get("owner"),
                 **origin_of(call),
             )
-        return shown(made, status=201, headers={"Location": url_for(".get_state", state_id=made.state_id)})
+        return shown(made, status=201, headers={"Location": place_of(made.state_id)})
 
     return once_in(call.runtime.bucket, call, create)
 
