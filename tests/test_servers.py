@@ -103,6 +103,36 @@ def test_postgres_databases_are_fresh_and_apart(postgres_server, postgres_url):
         postgres_server.drop_database(other)
 
 
+def test_a_database_that_was_taken_back_is_as_a_new_one(postgres_server):
+    url, new = postgres_server.lend_database(), postgres_server.create_database()
+    told = (
+        "SELECT string_agg(concat_ws(' ', nspname, nspowner, nspacl), ', ' ORDER BY nspname) FROM pg_namespace",
+        "SELECT count(*) FROM pg_class",
+        "SELECT count(*) FROM pg_proc",
+        "SELECT count(*) FROM pg_type",
+        "SELECT count(*) FROM pg_db_role_setting",
+        "SELECT string_agg(extname, ' ') FROM pg_extension",
+        "SHOW search_path",
+    )
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as left_open:
+        left_open.execute("CREATE SCHEMA other CREATE TABLE theirs (id integer)")
+        left_open.execute("CREATE TABLE mine (id serial)")
+        left_open.execute("CREATE FUNCTION mine() RETURNS integer LANGUAGE sql RETURN 1")
+        left_open.execute(f"ALTER DATABASE {url.rpartition('/')[2]} SET search_path TO other")
+        postgres_server.take_back(url)
+        with pytest.raises(psycopg.OperationalError):
+            left_open.execute("SELECT 1")
+    again = postgres_server.lend_database()
+    try:
+        assert again != url, "whoever knows the old name does not find it"
+        assert [ask(again, question) for question in told] == [ask(new, question) for question in told]
+        with pytest.raises(psycopg.OperationalError, match="does not exist"):
+            psycopg.connect(url.replace("+psycopg", ""))
+    finally:
+        for each in (again, new):
+            postgres_server.drop_database(each)
+
+
 def test_a_postgres_database_can_be_copied(postgres_server, postgres_url):
     ask(postgres_url, "CREATE TABLE mine (id integer)")
     copy = postgres_server.create_database(template=postgres_url)

@@ -73,12 +73,12 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
-    """The SQLAlchemy URL of an empty PostgreSQL database, dropped afterwards with whatever is connected to it."""
+    """The SQLAlchemy URL of an empty PostgreSQL database; afterwards whatever is connected to it is cut off."""
     postgres_server.start()
-    url = postgres_server.create_database()
+    url = postgres_server.lend_database()
     yield url
     postgres_server.start()
-    postgres_server.drop_database(url)
+    postgres_server.take_back(url)
 
 
 @pytest.fixture
