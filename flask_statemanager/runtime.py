@@ -162,7 +162,7 @@ class Runtime:
         :raises StateValidationError: when it is unknown, with the known ones.
         :raises ConfigurationError: when its backend cannot be had, or lacks a power.
         """
-        return self.bucket if name == BUCKET else self.shelves.kept(name).bucket
+        return self.bucket if name == BUCKET else self.shelves.parts(name).bucket
 
     def _chores(self) -> list[Chore]:
         settings, chores = self.settings, self.shelves.chores()

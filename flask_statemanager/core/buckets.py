@@ -101,6 +101,18 @@ class BucketRegistry:
         return definition
 
 
+def check_secrets(given: object) -> tuple[str, ...]:
+    """Return dotted paths, or refuse them.
+
+    :param given: what the caller passed.
+    :raises ConfigurationError: when they are no list of texts.
+    """
+    paths = tuple(given) if isinstance(given, list | tuple | set | frozenset) else (None,)
+    if all(isinstance(path, str) and all(path.split(".")) for path in paths):
+        return paths
+    raise ConfigurationError(f"secrets={shown(given)} is unusable: take dotted paths in a list, as ['auth.token'].")
+
+
 def _check(given: BucketDefinition) -> None:
     try:
         name = check_word(given.name, "bucket")

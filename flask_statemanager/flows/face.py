@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .atomic import RedisAtomic
 from .channel import Channel
 from .definitions import FlowDefinitions
 from .messaging import Messaging
@@ -40,6 +41,11 @@ class Flows(Turning):
         :raises StorageError: when the storage fails.
         """
         return FlowSession(self._find(), Channel.of(channel_type, channel_id))
+
+    @property
+    def atomic(self) -> RedisAtomic:
+        """Single values under keys, changed atomically, beside the conversations."""
+        return RedisAtomic(self._find())
 
     def register_schema(self, schema: object) -> None:
         """Declare the fields that the application adds at the top level of every conversation.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from ..core.buckets import KV, BucketDefinition, BucketRegistry
+from ..core.buckets import KV, BucketDefinition, BucketRegistry, check_secrets
 from .parts import KvParts
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ class KvAccess(ABC):
         tombstones: float | None = 86_400.0,
         max_value_bytes: int | None = None,
         shards: int = 1,
+        secrets: Sequence[str] = (),
     ) -> BucketDefinition:
         """Declare a bucket of keys and values; times are in seconds.
 
@@ -78,6 +79,8 @@ class KvAccess(ABC):
         :param max_value_bytes: the most bytes of a value and its metadata as JSON; None for
             ``STATEMANAGER_MAX_VALUE_BYTES``.
         :param shards: on Redis, over how many hash slots the bucket is spread; it cannot be changed later.
+        :param secrets: dotted paths of members of the values, such as ``auth.token``, which events, followers and
+            caches do not get to see.
         :returns: the declaration.
         :raises ConfigurationError: when something in it is unusable, or a request is under way.
         """
@@ -90,6 +93,7 @@ class KvAccess(ABC):
             tombstones=tombstones,
             max_value_bytes=max_value_bytes,
             shards=shards,
+            secrets=check_secrets(secrets),
         )
         return self._declaring_buckets().define(definition)
 
