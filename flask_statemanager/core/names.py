@@ -14,9 +14,12 @@ from .codec import text_problem
 MAX_ID = 255
 """Characters of a state id."""
 
-_ID = re.compile(r"[A-Za-z0-9._:@/+=~-]{1,255}", re.ASCII)
+ID_PATTERN, WORD_PATTERN = r"[A-Za-z0-9._:@/+=~-]{1,255}", r"[A-Za-z][A-Za-z0-9_-]{0,62}"
+"""What ids, and the names of types, statuses and transitions, are made of; of segments of ids there is more to say."""
+
+_ID = re.compile(ID_PATTERN, re.ASCII)
 _NO_SEGMENTS = frozenset(("", ".", ".."))
-_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}", re.ASCII)
+_WORD = re.compile(WORD_PATTERN, re.ASCII)
 _ID_RULE = (
     "1 to 255 ASCII characters, letters, digits and ._:@/+=~-, no leading or trailing slash, "
     "no empty, '.' or '..' segment"

@@ -8,10 +8,10 @@ from typing import Any
 from marshmallow import Schema, fields, validate
 from webargs.fields import DelimitedList
 
+from ..core.names import ID_PATTERN, WORD_PATTERN
 from ..lifecycle.validation import MAX_TEXT
 
-STATE_ID = r"^[A-Za-z0-9._:@/+=~-]{1,255}$"
-WORD = r"^[A-Za-z][A-Za-z0-9_-]{0,62}$"
+STATE_ID, WORD = f"^{ID_PATTERN}$", f"^{WORD_PATTERN}$"
 MAX_NUMBER = 2**63 - 1
 
 

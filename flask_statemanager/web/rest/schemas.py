@@ -6,10 +6,11 @@ from typing import Any
 
 from marshmallow import Schema, fields, validate
 
+from ...core.names import ID_PATTERN
 from ...security.actor import MAX_REASON
 from ..fields import text
 
-KEY_PATTERN = "^[A-Za-z0-9._:@/+=~-]{1,255}$"
+KEY_PATTERN = f"^{ID_PATTERN}$"
 KEY_RULE = {
     "description": "1 to 255 ASCII characters, no slash at the ends, no empty, . or .. segment.",
     "pattern": KEY_PATTERN,
