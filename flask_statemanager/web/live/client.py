@@ -38,7 +38,7 @@ class Client:
         self.logs = logs
         self.mailbox = mailbox
         self._abort = abort
-        self._seen: tuple[int, Farewell | None] | None = None
+        self._seen: tuple[int, Farewell | None, bool] | None = None
         self._still = 0.0
 
     def watch_over(self, now: float) -> bool:
@@ -48,7 +48,7 @@ class Client:
         :returns: whether it was ended now.
         """
         mailbox = self.mailbox
-        seen = (mailbox.delivered, mailbox.farewell)
+        seen = (mailbox.delivered, mailbox.farewell, mailbox.waits)
         if seen != self._seen or not (mailbox.waits or mailbox.farewell):
             self._seen, self._still = seen, now
         if now - self._still < PATIENCE:
