@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flask import Blueprint, Flask, Response, request
-from werkzeug.exceptions import HTTPException, NotFound
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.wrappers import Response as AnyResponse
 
 from ..errors import ConfigurationError, StateManagerError
@@ -17,7 +17,7 @@ from .live.streams import Streams
 from .openapi.views import TEMPLATES, Documentation
 from .operation import Operations
 from .problems import INTERNAL, problem_of, problem_response
-from .reserved import CATCH_ALL, Unreserved, reserved_words
+from .reserved import CATCH_ALL, Unreserved, known_methods, other_methods, reserved_words
 from .rest import bulk, cas, keys, snapshots, states, stats, timers, transitions, types
 from .view import View, present_request, request_id_of
 
@@ -113,7 +113,10 @@ def _routing_problems(prefix: str) -> Callable[[], Any]:
             return None
         if error.code is None or error.code < 400:
             return None
-        if isinstance(error, NotFound):
+        known = known_methods() if isinstance(error, MethodNotAllowed) else {}
+        if known:
+            error = MethodNotAllowed(other_methods() or list(known))
+        elif error.code in (NotFound.code, MethodNotAllowed.code):
             error = NotFound("There is nothing at this path: a key has no empty segment and no slash at its ends.")
         return problem_response(problem_of(error), request_id_of(request.environ))
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from flask import Response, current_app, request
-from werkzeug.exceptions import MethodNotAllowed
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from .operation import Operation
 from .problems import NO_ROUTE, Problem
@@ -47,7 +48,7 @@ class Unreserved:
         """
         if key.partition("/")[0] not in self._words:
             return self._view(key=key)
-        others = _other_methods()
+        others = other_methods()
         if others:
             raise MethodNotAllowed(others)
         raise Problem(
@@ -57,8 +58,17 @@ class Unreserved:
         )
 
 
-def _other_methods() -> list[str]:
-    """Return the methods that operations know at the present path which do not take it for a key."""
+def known_methods() -> dict[str, bool]:
+    """Return the methods that are known at the present path, and whether each takes it for a key."""
     adapter: Any = current_app.create_url_adapter(request)
-    found = {method: adapter.match(method=method, return_rule=True)[0] for method in adapter.allowed_methods()}
-    return sorted(method for method, rule in found.items() if not rule.rule.endswith(CATCH_ALL))
+    found: dict[str, bool] = {}
+    for method in sorted(adapter.allowed_methods()):
+        # Werkzeug also tells of methods of the path with fewer slashes, to which there is no way.
+        with suppress(HTTPException):
+            found[method] = adapter.match(method=method, return_rule=True)[0].rule.endswith(CATCH_ALL)
+    return found
+
+
+def other_methods() -> list[str]:
+    """Return the methods that are known at the present path and do not take it for a key."""
+    return [method for method, takes in known_methods().items() if not takes]
