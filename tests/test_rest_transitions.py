@@ -252,7 +252,7 @@ def test_a_diagram_is_drawn_in_the_accepted_language(
     ask: Ask, accept: str | None, media_type: str, beginning: str
 ) -> None:
     answer = ask("GET", "/types/payment/diagram", headers={} if accept is None else {"Accept": accept})
-    assert (answer.status_code, answer.mimetype) == (200, media_type)
+    assert (answer.status_code, answer.mimetype, answer.headers["Vary"]) == (200, media_type, "Accept")
     assert answer.text.startswith(beginning)
     assert "delete" not in answer.text
     assert "delete" in ask("GET", "/types/payment/diagram?deletion=true").text

@@ -17,7 +17,7 @@ from ..cursors import cursor, next_link
 from .once import once_in
 
 CONTENT = ("name", "data", "metadata")
-
+"""The parts of a state that are its envelope."""
 
 _LIKE_A_ROUTE = re.compile(r"/(?:allowed|diff|history|rollback|timers|transitions/[^/]+)$")
 

@@ -59,9 +59,13 @@ def draw_type(call: Call, state_type: str) -> Answer:
     :param state_type: which type.
     """
     definition, deletion = _declared(call, state_type), call.query["deletion"]
-    if call.accepted == DOT:
-        return Answer(dot(definition.machine, definition.name, deletion=deletion), media_type=DOT)
-    return Answer(mermaid(definition.machine, deletion=deletion), media_type=call.accepted)
+    machine = definition.machine
+    drawn = (
+        dot(machine, definition.name, deletion=deletion)
+        if call.accepted == DOT
+        else mermaid(machine, deletion=deletion)
+    )
+    return Answer(drawn, headers={"Vary": "Accept"}, media_type=call.accepted)
 
 
 def _declared(call: Call, state_type: str) -> TypeDefinition:
