@@ -14,6 +14,7 @@ from typing import Any
 from flask import Flask, Response
 
 from . import access, cli, errors, events, views
+from . import chat as chat
 from . import mails as mails
 from . import schemas as schemas
 from .extensions import cache, db, state_manager
@@ -27,7 +28,9 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     It runs on an SQLite file in its instance folder. ``CREDIT_DATABASE_URI`` puts it on another database,
     ``CREDIT_REDIS_URL`` gives it a cache, ``CREDIT_KEYS_URL`` has its keys and values live in a Redis,
     ``CREDIT_SECRET_KEY`` and ``CREDIT_API_TOKEN`` fix what is otherwise made anew with each start.
-    ``CREDIT_WORKER=external`` leaves mails and timers to ``flask state worker``.
+    ``CREDIT_WORKER=external`` leaves mails and timers to ``flask state worker``. ``CREDIT_WHATSAPP_SECRET`` and its kin
+    connect the webhook of the conversations to a real phone number.
+
 
     :param config: settings that go before all others; ``INSTANCE_PATH`` moves the instance folder.
     :raises flask_statemanager.ConfigurationError: when the settings are unusable.
@@ -63,10 +66,16 @@ def _defaults(home: Path) -> dict[str, Any]:
         "SESSION_COOKIE_NAME": "credit_session",
         "SESSION_COOKIE_SAMESITE": "Lax",
         "DEMO": False,
+        # With what WhatsApp signs its deliveries; where answers are sent to, and as whom.
+        "WHATSAPP_SECRET": environ.get("CREDIT_WHATSAPP_SECRET") or secrets.token_hex(16),
+        "WHATSAPP_VERIFY_TOKEN": environ.get("CREDIT_WHATSAPP_VERIFY_TOKEN") or secrets.token_hex(16),
+        "WHATSAPP_URL": environ.get("CREDIT_WHATSAPP_URL") or None,
+        "WHATSAPP_TOKEN": environ.get("CREDIT_WHATSAPP_TOKEN") or "",
         # Requests of one address in a minute.
         "API_LIMIT": 600,
         "STATEMANAGER_REDIS_URL": environ.get("CREDIT_KEYS_URL") or None,
         "STATEMANAGER_KV_BACKEND": "redis" if environ.get("CREDIT_KEYS_URL") else None,
+        "STATEMANAGER_FLOWS_BACKEND": "redis" if environ.get("CREDIT_KEYS_URL") else None,
         # One process serves the demo; where there are several, a worker beside them is the better choice.
         "STATEMANAGER_WORKER": environ.get("CREDIT_WORKER") or "embedded",
     }

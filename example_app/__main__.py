@@ -21,6 +21,9 @@ HOST = "127.0.0.1"
 SMALL = 40
 """Users of the sample that the check walks through."""
 
+CHAT_TTL = 15.0
+"""Seconds after which a conversation is forgotten that the check leaves alone."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve the application, or check it and end.
@@ -67,6 +70,7 @@ def announce(app: Flask, port: int) -> None:
         ("dashboard", "/"),
         ("users", "/users/"),
         ("purchases", "/purchases/"),
+        ("chat", "/chat/"),
         ("mails", "/mails/"),
         ("machines", "/machines/"),
     ):
@@ -103,10 +107,10 @@ def _checked(port: int) -> int:
     # One of the steps has an effect fail on purpose, which is logged with its traceback.
     logging.getLogger("flask_statemanager.effects").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="credit-") as folder:
-        app = create_app({"INSTANCE_PATH": folder, "DEMO": LOGINS})
+        app = create_app({"INSTANCE_PATH": folder, "DEMO": LOGINS, "STATEMANAGER_FLOWS_TTL": CHAT_TTL})
         try:
             prepare(app, SMALL)
-            return check(_listening(app, port), app.config["API_TOKEN"], LOGINS)
+            return check(_listening(app, port), app.config["API_TOKEN"], LOGINS, app.config["WHATSAPP_SECRET"])
         finally:
             app.extensions["statemanager"].close()
             with app.app_context():

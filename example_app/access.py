@@ -22,6 +22,9 @@ from .models import Account
 
 View = TypeVar("View", bound=Callable[..., Any])
 
+PROGRAMS = ("/api/", "/webhooks/")
+"""What the paths begin with that no browser asks for: they have other proofs of who asks than cookies."""
+
 USABLE = ("created", "active")
 """The statuses of users who may log in."""
 
@@ -142,7 +145,7 @@ def check_bearer() -> None:
 def _identify() -> None:
     g.account, g.user, g.theme = None, None, preferences.DEFAULTS["theme"]
     session_id = session.get("session_id")
-    if session_id is None or request.endpoint == "static" or request.path.startswith("/api/"):
+    if session_id is None or request.endpoint == "static" or request.path.startswith(PROGRAMS):
         return
     live = logins.live(session_id)
     account = None if live is None else account_of(str(live.owner))
@@ -154,7 +157,7 @@ def _identify() -> None:
 
 
 def _count() -> None:
-    if request.method == "GET" and request.blueprint is not None and not request.path.startswith("/api/"):
+    if request.method == "GET" and request.blueprint is not None and not request.path.startswith(PROGRAMS):
         counters.count_visit()
 
 
@@ -164,7 +167,7 @@ def _user(account: Account) -> State | None:
 
 
 def _check_csrf() -> None:
-    if request.method in ("GET", "HEAD", "OPTIONS") or request.path.startswith("/api/"):
+    if request.method in ("GET", "HEAD", "OPTIONS") or request.path.startswith(PROGRAMS):
         return
     sent = request.form.get("csrf_token", "")
     if "csrf" not in session or not hmac.compare_digest(sent.encode(), str(session["csrf"]).encode()):

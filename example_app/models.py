@@ -110,6 +110,19 @@ class Notice(Model):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now)
 
 
+class ChatMessage(Model):
+    """A line of a conversation, as the chat page shows it; ``key`` tells a repetition."""
+
+    __tablename__ = "chat_message"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    channel: Mapped[str] = mapped_column(String(255), index=True)
+    key: Mapped[str | None] = mapped_column(String(255), unique=True)
+    mine: Mapped[bool]
+    text: Mapped[str] = mapped_column(String(2000))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
 class SentMail(Model):
     """A mail to a user, which a real system would have handed to a mail server.
 

@@ -22,14 +22,17 @@ class CheckFailedError(Exception):
 
 
 class Visit:
-    """Four browsers on one server: a visitor's, a customer's, the operator's, and a program's with the token.
+    """Browsers on one server: a visitor's, a customer's, the operator's, two chatters', and a program's with the token.
 
     :param root: the server's address.
     :param token: the API's token.
     :param logins: the demo users.
+    :param secret: with what WhatsApp signs.
     """
 
-    def __init__(self, root: str, token: str, logins: Logins) -> None:
+    def __init__(self, root: str, token: str, logins: Logins, secret: str = "") -> None:
+        self.guest, self.late = Browser(root), Browser(root)
+        self.secret = secret
         self.visitor, self.customer, self.operator = Browser(root), Browser(root), Browser(root)
         self.program = Browser(root, token)
         self.logins = logins

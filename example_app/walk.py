@@ -9,10 +9,11 @@ from functools import partial
 
 import click
 
-from .visit import Visit, expect, require, wait_for
+from .talk import Talk
+from .visit import expect, require, wait_for
 
 
-class Walk(Visit):
+class Walk(Talk):
     """The steps, in an order in which each finds what the one before left."""
 
     def all(self) -> int:
@@ -35,11 +36,12 @@ class Walk(Visit):
 
     def _steps(self) -> list[Callable[[], str]]:
         return [
-            self.health, self.strangers, self.log_in, self.register, self.pages, self.search, self.suspend,
-            self.mail, self.conflict, self.resume, self.roll_back, self.suspend_for_a_while, self.buy, self.decline,
-            self.deadline, self.refund, self.webhook, self.feature, self.dead_letter, self.prefer,
+            self.health, self.strangers, self.chat_onboard, self.log_in, self.register, self.pages, self.search,
+            self.suspend, self.mail, self.conflict, self.resume, self.roll_back, self.suspend_for_a_while, self.buy,
+            self.decline, self.deadline, self.refund, self.webhook, self.feature, self.dead_letter, self.prefer,
             self.switch, self.report, self.visits, self.too_often, self.api_reads, self.api_writes, self.problems,
-            self.not_found, self.log_out,
+            self.not_found, self.chat_wrong, self.chat_back, self.chat_phone, self.chat_webhook, self.chat_timeout,
+            self.log_out,
         ]  # fmt: skip
 
     def health(self) -> str:

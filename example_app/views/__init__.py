@@ -7,23 +7,26 @@ from flask import Flask
 from . import (
     api,
     auth,
+    chat,
     dashboard,
     features,
     keys,
     machines,
     mails,
+    members,
     preferences,
     purchases,
     sessions,
     states,
     subscriptions,
     users,
+    whatsapp,
 )
 from .presentation import add_filters
 
 PAGES = (
-    api, auth, dashboard, features, keys, machines, mails, preferences, purchases, sessions, states, subscriptions,
-    users,
+    api, auth, chat, dashboard, features, keys, machines, mails, members, preferences, purchases, sessions, states,
+    subscriptions, users, whatsapp,
 )  # fmt: skip
 
 

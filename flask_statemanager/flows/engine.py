@@ -258,7 +258,12 @@ class Engine:
             self._session.set_component_awaiting(True)
 
     def _next(self, at: At, outcome: Any) -> At | None:
-        """Go where a result leads; None where nothing is left to do."""
+        """Go where a result leads; None where nothing is left to do.
+
+        Who has logged in meanwhile may have come to a flow that is under way on another channel: that goes on.
+        """
+        if (self._session.get_path(), self._session.get_component()) != (at.flow.name, at.step):
+            return self._at()
         if outcome not in at.known.results:
             listed = ", ".join(at.known.results)
             raise ConfigurationError(
