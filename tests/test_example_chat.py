@@ -22,7 +22,13 @@ from flask_statemanager.flows.channel import Channel
 
 StateManager.reset_instance()
 WEBHOOK = "/webhooks/whatsapp"
+SECRET = "secret"
 TOKEN = {"Authorization": "Bearer token"}
+
+
+@pytest.fixture
+def closed_connections() -> None:
+    """Leave that to the application, whose requests have connections open until it ends."""
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +75,7 @@ def say(browser: FlaskClient, *texts: str, side: str = "say") -> str:
     return page
 
 
-def deliver(app: Flask, body: bytes, secret: str = "secret") -> Any:
+def deliver(app: Flask, body: bytes, secret: str = SECRET) -> Any:
     headers = {whatsapp.SIGNATURE: whatsapp.signature_of(body, secret)}
     return app.test_client().post(WEBHOOK, data=body, headers=headers, content_type="application/json")
 
