@@ -13,6 +13,8 @@ from ..flows.audit import Audit, AuditEvent
 from ..flows.diagram import mermaid
 from ..flows.flow import Flow
 from ..globals import current_runtime
+from .conversations import clear, conversations, show
+from .legacy import migrate_legacy
 from .tables import Column, document, moment, say, table
 
 _FLOWS = (Column("FLOW", firm=True), Column("TITLE"), Column("STEPS", right=True, firm=True), Column("BEGUN BY"))
@@ -100,3 +102,7 @@ def _listed(found: Sequence[AuditEvent]) -> str:
         for event in found
     ]
     return table(_EVENTS, rows)
+
+
+for _command in (conversations, show, clear, migrate_legacy):
+    flows.add_command(_command)

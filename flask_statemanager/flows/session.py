@@ -110,6 +110,14 @@ class FlowSession(Accessors, Verbs, Recovery):
         """Whether changes are collected, to be committed at the end of a ``with`` statement."""
         return self._depth > 0
 
+    def take(self, act: Act) -> None:
+        """Take a pure change of the conversation into the turn, as each verb does.
+
+        :param act: takes the conversation and the moment; called again where somebody else was faster.
+        :raises StateManagerError: whatever it refuses with.
+        """
+        self._act(act, "edited", {})
+
     # -- committing ------------------------------------------------------------------------------------------------
 
     @property

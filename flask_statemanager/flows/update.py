@@ -33,7 +33,9 @@ _SPELLINGS = (
     ("result", "component_result"),
     ("awaiting", "awaiting_input"),
 )
-_FLOW_NAMES = {"id", "data", "validation", *(name for pair in _SPELLINGS for name in pair)}
+FLOW_NAMES = {"id", "data", "validation", *(name for pair in _SPELLINGS for name in pair)}
+"""What a flow has, in both spellings."""
+
 _DERIVED = {"previous", "action"}
 _NOTHING: JSON = object()
 _STATE, _CONTEXT = "_validation_state", "_validation_context"
@@ -121,9 +123,9 @@ def _is_critical(name: str, value: JSON, present: Callable[[], JSONObject]) -> b
 
 def _flow(given: JSONObject) -> tuple[JSONObject, JSONObject]:
     """Return a flow under its own names, and what it says of validation."""
-    unknown = sorted(given.keys() - _FLOW_NAMES - _DERIVED)
+    unknown = sorted(given.keys() - FLOW_NAMES - _DERIVED)
     if unknown:
-        known = ", ".join(sorted(_FLOW_NAMES))
+        known = ", ".join(sorted(FLOW_NAMES))
         raise StateValidationError({f"{FLOW}.{unknown[0]}": [f"A flow has no such member (known: {known}): use data."]})
     flow: JSONObject = {name: given[name] for name in ("id", "data") if name in given}
     for name, other in _SPELLINGS:

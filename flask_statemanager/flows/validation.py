@@ -63,12 +63,13 @@ class StateValidator:
     "Must be text and not empty, not ''."
 
     :param schema: the fields that the application adds at the top level, a marshmallow schema, or None.
+    :ivar added: their names.
     :raises ConfigurationError: when it is no schema, or has fields that are not the application's.
     """
 
     def __init__(self, schema: object = None) -> None:
         self.schema = None if schema is None else as_schema(schema)
-        self._added = _names(self.schema)
+        self.added = _names(self.schema)
 
     def check(self, document: JSONObject, changed: Mapping[str, JSON]) -> None:
         """Refuse a document in which something that was changed is not acceptable.
@@ -81,11 +82,11 @@ class StateValidator:
         for name in changed:
             if name in BASE:
                 _expect(document.get(name), BASE[name], name, errors)
-            elif name not in self._added:
+            elif name not in self.added:
                 errors[name] = ["There is no such field: declare it with flows.register_schema(), or use flow_data."]
         _check_flow(document.get(FLOW, {}), errors)
-        if not errors and self.schema is not None and not self._added.isdisjoint(changed):
-            given = {name: document[name] for name in self._added if name in document}
+        if not errors and self.schema is not None and not self.added.isdisjoint(changed):
+            given = {name: document[name] for name in self.added if name in document}
             errors = dict(_flat(self.schema.validate(given, partial=True), ""))
         if errors:
             raise StateValidationError(errors)
