@@ -52,7 +52,10 @@ class LiveSettings(DeclaredSettings):
         a_count(1, 1_000_000), 1000, "How many live events may wait for one listener; a slower one is cut off."
     )
     live_queue_bytes: int = declared(
-        a_count(1, 2**40), 2**20, "How many bytes of live events may wait for one listener; a slower one is cut off."
+        a_count(1, 2**40),
+        8 * 2**20,
+        "How many bytes of live events may wait for one listener; a slower one is cut off. Listeners who are told the "
+        "same share the bytes.",
     )
     live_clients: int = declared(a_count(0, 1_000_000), 10_000, "The most listeners in one process.")
     server_threads: int | None = declared(
