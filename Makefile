@@ -89,7 +89,7 @@ distclean: clean
 
 $(BASE): $(REQUIRES)
 	$(PYTHON) tools/bootstrap.py $(VENV)
-	$(BIN)/python -m pip install --editable .
+	$(BIN)/python -m pip install --editable '.[web]'
 	@touch $@
 
 $(DEV): $(REQUIRES)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from typing import Any
 
 from flask import Flask, Response
 
-from . import access, cli, errors, events, views
+from . import access, cli, errors, events, live, views
 from . import chat as chat
 from . import mails as mails
 from . import schemas as schemas
@@ -27,7 +28,8 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
 
     It runs on an SQLite file in its instance folder. ``CREDIT_DATABASE_URI`` puts it on another database,
     ``CREDIT_REDIS_URL`` gives it a cache, ``CREDIT_KEYS_URL`` has its keys and values live in a Redis,
-    ``CREDIT_SECRET_KEY`` and ``CREDIT_API_TOKEN`` fix what is otherwise made anew with each start.
+    ``CREDIT_SECRET_KEY`` and ``CREDIT_API_TOKEN`` fix what is otherwise made anew with each start; the token is for
+    ``/api`` and for the API of Flask-StateManager at ``/api/v1/state``.
     ``CREDIT_WORKER=external`` leaves mails and timers to ``flask state worker``. ``CREDIT_WHATSAPP_SECRET`` and its kin
     connect the webhook of the conversations to a real phone number.
 
@@ -40,6 +42,8 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app = Flask(__name__, instance_path=str(home))
     app.config.from_mapping(_defaults(home))
     app.config.from_mapping(given)
+    digest = hashlib.sha256(app.config["API_TOKEN"].encode()).hexdigest()
+    app.config.setdefault("STATEMANAGER_API_TOKENS", {digest: {"user": "service", "roles": [live.OPERATOR]}})
     if app.config["SQLALCHEMY_DATABASE_URI"].startswith("sqlite"):
         home.mkdir(parents=True, exist_ok=True)
         # Readers and a writer at the same time: this database is the application's own.
@@ -76,6 +80,13 @@ def _defaults(home: Path) -> dict[str, Any]:
         "STATEMANAGER_REDIS_URL": environ.get("CREDIT_KEYS_URL") or None,
         "STATEMANAGER_KV_BACKEND": "redis" if environ.get("CREDIT_KEYS_URL") else None,
         "STATEMANAGER_FLOWS_BACKEND": "redis" if environ.get("CREDIT_KEYS_URL") else None,
+        "STATEMANAGER_API_ENABLED": True,
+        # Whoever may make snapshots hears of every change. What writes goes through /api and the pages, which keep rows
+        # and states together.
+        "STATEMANAGER_API_ROLES": {"read": [live.OPERATOR, live.LISTENER], "write": [], "admin": [live.OPERATOR]},
+        # Beside the other keys, where a list of keys finds them.
+        "STATEMANAGER_TRACK_REQUESTS": True,
+        "STATEMANAGER_TRACK_BUCKET": "kv",
         # One process serves the demo; where there are several, a worker beside them is the better choice.
         "STATEMANAGER_WORKER": environ.get("CREDIT_WORKER") or "embedded",
     }

@@ -73,9 +73,11 @@ def announce(app: Flask, port: int) -> None:
         ("chat", "/chat/"),
         ("mails", "/mails/"),
         ("machines", "/machines/"),
+        ("live", "/live/"),
     ):
         click.echo(f"  {title:<12} {root}{path}")
     click.echo(f"  API          curl -H 'Authorization: Bearer {app.config['API_TOKEN']}' {root}/api/users")
+    click.echo(f"  its manager  {root}/api/v1/state/docs   (as admin, or with the same token)")
     click.echo(f"  health       curl {root}/api/health\n")
 
 

@@ -18,12 +18,14 @@ from flask_statemanager import State
 from . import counters, logins, preferences
 from .accounts import account_of
 from .extensions import db, state_manager, unit_of_work
+from .live import API
 from .models import Account
 
 View = TypeVar("View", bound=Callable[..., Any])
 
 PROGRAMS = ("/api/", "/webhooks/")
-"""What the paths begin with that no browser asks for: they have other proofs of who asks than cookies."""
+"""What the paths begin with that no browser asks for: they have other proofs of who asks than cookies. The API of
+Flask-StateManager is there too, which takes a login as well, and refuses pages of other sites itself."""
 
 USABLE = ("created", "active")
 """The statuses of users who may log in."""
@@ -66,6 +68,8 @@ def log_out() -> None:
     session_id = session.get("session_id")
     if session_id is not None:
         logins.end(session_id, reason="logged out")
+        if g.account is not None:
+            state_manager.tracking.end_session(g.account.state_id)
     session.clear()
 
 
@@ -145,7 +149,8 @@ def check_bearer() -> None:
 def _identify() -> None:
     g.account, g.user, g.theme = None, None, preferences.DEFAULTS["theme"]
     session_id = session.get("session_id")
-    if session_id is None or request.endpoint == "static" or request.path.startswith(PROGRAMS):
+    by_program = request.path.startswith(PROGRAMS) and request.blueprint != API
+    if session_id is None or request.endpoint == "static" or by_program:
         return
     live = logins.live(session_id)
     account = None if live is None else account_of(str(live.owner))
@@ -154,6 +159,8 @@ def _identify() -> None:
         session.pop("session_id")
         return
     g.account, g.theme = account, preferences.of(account.state_id)["theme"]
+    # Live events go to the owners of states, which is what a session is noted by, too.
+    state_manager.tracking.name_user(account.state_id)
 
 
 def _count() -> None:

@@ -103,7 +103,14 @@ class Browser:
         self.root = root
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         # The server is on this machine: no proxy has a part in it, whatever the environment says.
-        self._opener = build_opener(ProxyHandler({}), HTTPCookieProcessor(CookieJar()))
+        self._cookies = CookieJar()
+        self._opener = build_opener(ProxyHandler({}), HTTPCookieProcessor(self._cookies))
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a request is sent with: the token, or the cookies."""
+        cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in self._cookies)
+        return {**self._headers, **({"Cookie": cookies} if cookies else {})}
 
     def get(self, path: str) -> Page:
         """Open a page.

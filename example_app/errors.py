@@ -22,6 +22,7 @@ from flask_statemanager import (
     TransitionNotAllowed,
 )
 
+from .access import PROGRAMS
 from .ledger import NotEnoughCreditsError
 
 # The first that fits, so the more special ones come first.
@@ -77,7 +78,7 @@ def _details(error: Exception) -> dict[str, Any]:
 
 
 def _answer(code: int, title: str, detail: str, advice: str | None, details: dict[str, Any]) -> Response:
-    if request.path.startswith("/api/"):
+    if request.path.startswith(PROGRAMS):
         body = {"type": "about:blank", "title": title, "status": code, "detail": detail, **details}
         return Response(json.dumps(body), code, mimetype="application/problem+json")
     page = render_template(

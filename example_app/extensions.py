@@ -22,6 +22,8 @@ db = SQLAlchemy(model_class=Base)
 cache = Cache()
 state_manager = StateManager()
 state_manager.use_clock(clock)
+# The notes of requests and sessions are keys, too, whose past nobody asks for after a month.
+state_manager.define_bucket("kv", history=30 * 86_400)
 
 
 @contextmanager

@@ -25,6 +25,9 @@ CLOSED = {
 LOOK_BACK = 500
 """How many changes of the whole store are looked through for the newest of keys."""
 
+NOTES = ("request:", "session:")
+"""What the keys begin with that nobody has set: the notes of requests and sessions."""
+
 
 @dataclass(frozen=True, slots=True)
 class Switch:
@@ -106,7 +109,8 @@ def newest_changes(limit: int = 12) -> list[KeyEvent]:
             found = list(watch)
     except Compacted:
         return []
-    return found[: -limit - 1 : -1]
+    mine = [event for event in found if not str(event.key).startswith(NOTES)]
+    return mine[: -limit - 1 : -1]
 
 
 def _key(name: str) -> str:

@@ -11,9 +11,10 @@ import click
 
 from .talk import Talk
 from .visit import expect, require, wait_for
+from .walk_live import LiveWalk
 
 
-class Walk(Talk):
+class Walk(LiveWalk, Talk):
     """The steps, in an order in which each finds what the one before left."""
 
     def all(self) -> int:
@@ -41,6 +42,7 @@ class Walk(Talk):
             self.decline, self.deadline, self.refund, self.webhook, self.feature, self.dead_letter, self.prefer,
             self.switch, self.report, self.visits, self.too_often, self.api_reads, self.api_writes, self.problems,
             self.not_found, self.chat_wrong, self.chat_back, self.chat_phone, self.chat_webhook, self.chat_timeout,
+            self.statistics, self.tracked, self.described, self.kept_apart, self.live, self.socket,
             self.log_out,
         ]  # fmt: skip
 

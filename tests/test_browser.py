@@ -14,7 +14,7 @@ import pytest
 from selenium import webdriver
 
 from tests.servers import executables
-from tests.servers.browser import ChromeDriver
+from tests.servers.browser import ChromeDriver, complaints
 from tests.servers.executables import ServerMissing
 
 pytest_plugins = ["tests.servers.browser"]
@@ -26,6 +26,12 @@ TOOL = ROOT / "tools" / "browser.py"
 def test_a_page_is_shown_and_its_script_runs(window: webdriver.Remote) -> None:
     window.get("data:text/html,<title>before</title><script>document.title = [1, 2].join('-')</script>")
     assert window.title == "1-2"
+
+
+def test_what_a_page_complains_of_is_told(window: webdriver.Remote) -> None:
+    window.get("data:text/html,<script>nothing.here()</script>")
+    assert "nothing is not defined" in " ".join(complaints(window))
+    assert complaints(window) == []
 
 
 def test_nothing_is_left_of_a_driver_that_was_killed() -> None:

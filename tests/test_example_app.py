@@ -65,6 +65,7 @@ def make_app(tmp_path: Path) -> Iterator[MakeApp]:
     def make(**config: Any) -> Flask:
         # The tests say when the worker works.
         config.setdefault("STATEMANAGER_WORKER", "external")
+        config.setdefault("STATEMANAGER_TRACK_REQUESTS", False)
         app = create_app({"INSTANCE_PATH": tmp_path, "TESTING": True, "API_TOKEN": "token", **config})
         made.append(app)
         with app.app_context():

@@ -343,6 +343,21 @@ def test_the_newest_sign_of_life_of_a_user_counts(tracked: Tracked) -> None:
     assert (again["active"], again["correlation_id"]) == (True, "two")
 
 
+def test_the_request_that_ends_a_session_does_not_begin_another(tracked: Tracked) -> None:
+    tracked.world.states.actor_loader(lambda: "u1")
+
+    @tracked.app.get("/leave")
+    def leave() -> Any:
+        tracked.world.states.tracking.end_session("u1")
+        return ""
+
+    tracked.client.get("/hello")
+    assert tracked.notes()["session:u1"]["active"] is True
+    tracked.client.get("/leave", headers={"X-Correlation-ID": "last"})
+    session = tracked.notes()["session:u1"]
+    assert (session["active"], session["correlation_id"]) == (False, "last")
+
+
 def test_what_somebody_else_has_put_there_is_replaced(tracked: Tracked) -> None:
     tracked.kv.set("session:7", "no note")
     tracked.world.states.tracking.heartbeat(7)

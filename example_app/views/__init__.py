@@ -11,6 +11,7 @@ from . import (
     dashboard,
     features,
     keys,
+    live,
     machines,
     mails,
     members,
@@ -25,8 +26,8 @@ from . import (
 from .presentation import add_filters
 
 PAGES = (
-    api, auth, chat, dashboard, features, keys, machines, mails, members, preferences, purchases, sessions, states,
-    subscriptions, users, whatsapp,
+    api, auth, chat, dashboard, features, keys, live, machines, mails, members, preferences, purchases, sessions,
+    states, subscriptions, users, whatsapp,
 )  # fmt: skip
 
 

@@ -99,7 +99,7 @@ class Tracking:
         :raises StateValidationError: when that is no id.
         :raises LimitExceeded: when it is too long.
         """
-        self._see(user_id, active=True)
+        self._add(Presence(_checked(user_id), self._clock.now()))
 
     def end_session(self, user_id: str | int) -> None:
         """Note that a user has logged out: ``active`` is false until the next request of theirs.
@@ -108,7 +108,12 @@ class Tracking:
         :raises StateValidationError: when that is no id.
         :raises LimitExceeded: when it is too long.
         """
-        self._see(user_id, active=False)
+        user, visit = _checked(user_id), present_visit()
+        if visit is not None:
+            # That this request is theirs begins no new session.
+            visit.left = user
+        correlation_id = None if visit is None else visit.correlation_id
+        self._add(Presence(user, self._clock.now(), correlation_id, active=False))
 
     def flush(self, patience: float = PATIENCE) -> bool:
         """Wait until this process has written what it has taken down so far; for tests.
@@ -123,10 +128,9 @@ class Tracking:
         if self._backlog is not None:
             self._backlog.close(PATIENCE)
 
-    def _see(self, user_id: object, *, active: bool) -> None:
-        user = _checked(user_id)
+    def _add(self, sign: Presence) -> None:
         if self._backlog is not None:
-            self._backlog.add(Presence(user, self._clock.now(), active=active))
+            self._backlog.add(sign)
 
 
 def _checked(user_id: object) -> str:

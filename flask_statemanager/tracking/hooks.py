@@ -116,7 +116,7 @@ class Hooks:
         except Exception:  # noqa: BLE001 - the application's function, whose failure is its request's own affair
             self._count("tracking.user_failed", 1)
             return
-        if user is not None:
+        if user is not None and str(user) != visit.left:
             self._add(Presence(str(user), self._clock.now(), visit.correlation_id))
 
 

@@ -20,6 +20,8 @@ class Tracked(Protocol):
 
     user: str | None
     """Whose request it is."""
+    left: str | None
+    """Whose session it has ended."""
 
 
 def present_visit() -> Tracked | None:

@@ -27,6 +27,7 @@ class Visit(Struct, eq=False):
     :param began: the same, on the clock that only runs forward.
     :param arguments: what the route has found in the path.
     :param user: whose request it is; None where nobody has said so.
+    :param left: whose session it has ended; None for nobody's.
     :param status: of the answer; None where there is none yet.
     :param streamed: whether the answer goes on behind the view.
     :param completed_at: when it ended; None while it has not.
@@ -46,6 +47,7 @@ class Visit(Struct, eq=False):
     began: float
     arguments: Mapping[str, Any] | None = None
     user: str | None = None
+    left: str | None = None
     status: int | None = None
     streamed: bool = False
     completed_at: datetime | None = None

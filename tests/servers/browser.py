@@ -11,6 +11,7 @@ from urllib.request import urlopen
 
 import pytest
 from selenium import webdriver
+from selenium.webdriver.chrome.remote_connection import ChromeRemoteConnection
 
 from tests.servers.executables import browser_executable, driver_executable
 from tests.servers.fixtures import serve
@@ -81,13 +82,23 @@ class ChromeDriver(Server):
         for flag in (*FLAGS, f"--user-data-dir={profile}"):
             options.add_argument(flag)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        driver = webdriver.Remote(f"http://127.0.0.1:{self.port}", options=options)
+        connection = ChromeRemoteConnection(f"http://127.0.0.1:{self.port}")
+        driver = webdriver.Remote(connection, options=options)
         try:
             driver.set_page_load_timeout(PAGE_WITHIN)
             yield driver
         finally:
             if self.running:
                 driver.quit()
+
+
+def complaints(window: webdriver.Remote) -> list[str]:
+    """Return what a browser has complained of since it was asked last: errors of scripts, what a policy has kept out.
+
+    :param window: the browser.
+    :returns: the messages.
+    """
+    return [str(entry["message"]) for entry in window.execute("getLog", {"type": "browser"})["value"]]
 
 
 @pytest.fixture(scope="session")
