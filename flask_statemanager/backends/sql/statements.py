@@ -79,19 +79,40 @@ class Compiled:
         return self._picked({**self.defaults, **values} if self.defaults else values)
 
 
+class _Uncompiled(Compiled):
+    """A statement that is compiled when somebody first wants it: most processes want few of all that there are."""
+
+    __slots__ = ("_dialect", "_statement")
+
+    def __init__(self, statement: ClauseElement, dialect: Dialect) -> None:
+        self._statement = statement
+        self._dialect = dialect
+
+    def __getattr__(self, name: str) -> Any:
+        # Only where a slot is empty yet. Two threads would fill them with the same.
+        if name not in Compiled.__slots__:
+            raise AttributeError(name)
+        super().__init__(*_compiled(self._statement, self._dialect))
+        return getattr(self, name)
+
+
 def compiled(statement: ClauseElement, dialect: Dialect) -> Compiled:
-    """Compile a statement for a database.
+    """Return a statement for a database, compiled once, at its first use.
 
     :param statement: from Core.
     :param dialect: the engine's dialect.
     :returns: driver SQL.
     """
+    return _Uncompiled(statement, dialect)
+
+
+def _compiled(statement: ClauseElement, dialect: Dialect) -> tuple[str, tuple[str, ...] | None, dict[str, Any]]:
     result = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
     assert isinstance(result, SQLCompiler)
     order = tuple(result.positiontup or ()) if result.positional else None
     # What each run has to give is left out, so that most runs need no merging.
     given = {name for parameter, name in result.bind_names.items() if parameter.required}
-    return Compiled(str(result), order, {name: value for name, value in result.params.items() if name not in given})
+    return str(result), order, {name: value for name, value in result.params.items() if name not in given}
 
 
 def _literal(text: str) -> ColumnElement[str]:
