@@ -116,6 +116,9 @@ class Reader:
     def run_json(self, block: Block) -> None:
         json.loads(block.text)
 
+    def run_javascript(self, block: Block) -> None:
+        raise AssertionError(f"line {block.line}: mark it as not run, as no page's JavaScript is")
+
     def run_text(self, block: Block) -> None:
         """Read it: text is no code."""
 
