@@ -14,6 +14,7 @@ from benchmarks.work import (
     DRIVER,
     EXTENSION,
     FEW,
+    FLOW_TURN,
     GET,
     GREENLETS,
     HELLO,
@@ -126,6 +127,7 @@ FIGURES = (
     Figure(POSTGRES, HOT, DRIVER, SPEED, 0.8),
     Figure("Redis", KV_GET, DRIVER, COST, 1.3),
     Figure("Redis", KV_SWAP, DRIVER, COST, 1.3),
+    Figure("Redis", FLOW_TURN, DRIVER, COST, 1.5),
     *(Figure(store, work, PLAIN_READ, SPEED, 0.5) for store in (NORMAL, POSTGRES) for work in (SNAPSHOT, RESTORE)),
     *(
         Figure(store, f"{work}{AMONG}", FEW, COST, 1.5, MANY)

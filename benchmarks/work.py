@@ -7,6 +7,7 @@ SEARCH, HISTORY = "search, page of 50", "history of 20 versions"
 REDIS_HIT, NEAR_HIT = "get_state, Redis hit", "get_state, near-cache hit"
 
 KV_GET, KV_SWAP, KV_UPDATE = "kv.get", "kv.compare_and_swap", "kv.update"
+FLOW_TURN, FLOW_TURN_LINKED = "one turn of a conversation", "one turn of a member's conversation"
 KV_KEYS, KV_STATS = "kv.keys(prefix), page of 50", "kv.stats"
 SNAPSHOT, RESTORE, PLAIN_READ = "create_snapshot, a key", "restore_snapshot, a key", "plain read, compressed"
 

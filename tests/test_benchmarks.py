@@ -42,6 +42,8 @@ from benchmarks.work import (
     AMONG,
     DRIVER,
     EXTENSION,
+    FLOW_TURN,
+    FLOW_TURN_LINKED,
     GET,
     HISTORY,
     KV_GET,
@@ -464,3 +466,12 @@ def test_wrk_asks_as_it_is_told(answering: int, tmp_path: Path, monkeypatch: pyt
     program.unlink()
     with ExitStack() as stack:
         assert isinstance(client(answering, stack), Connections)
+
+
+def test_a_quick_run_measures_turns_of_conversations_beside_the_bare_driver(tmp_path: Path) -> None:
+    path = tmp_path / "found.json"
+    main(["flows", "--stores", "redis,sqlite", "--quick", "--json", str(path)])
+    found = json.loads(path.read_text())
+    ways = [(each["work"], each["way"]) for each in found["results"]]
+    assert ways == 2 * [(FLOW_TURN, DRIVER), (FLOW_TURN, EXTENSION), (FLOW_TURN_LINKED, EXTENSION)]
+    assert [row["work"] for row in found["figures"]] == [FLOW_TURN]
