@@ -439,3 +439,13 @@ def test_a_websocket_under_tls(serve: Callable[..., Service]) -> None:
     while opened.recv_data(control_frame=True)[1] != b"still there?":
         pass
     opened.close()
+
+
+def test_where_nothing_is_propagated_only_administrators_are_told(serve: Callable[..., Service]) -> None:
+    service = serve(STATEMANAGER_PROPAGATE_STATE=False)
+    for name in ("user:ada", "global:motd"):
+        service.kv.set(name, 1)
+    told = service.told(streams, {"since": "0"})
+    assert [next(told)["data"]["key"] for _ in range(2)] == ["user:ada", "global:motd"]
+    # The end of what there is comes without any of it before.
+    assert next(service.told(sockets, {"since": "0"}, ADA))["type"] in ("subscribed", "heartbeat")

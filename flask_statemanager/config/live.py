@@ -6,7 +6,7 @@ from typing import Any
 
 from .access import some_origins, some_words
 from .declared import DeclaredSettings, declared
-from .values import a_count, a_pace
+from .values import a_count, a_flag, a_pace
 
 
 def some_prefixes(value: Any) -> tuple[str, ...]:
@@ -73,6 +73,11 @@ class LiveSettings(DeclaredSettings):
         some_origins,
         frozenset(),
         "Origins other than its own whose pages may open a WebSocket, such as ``https://app.example.com``.",
+    )
+    propagate_state: bool = declared(
+        a_flag,
+        True,
+        "Whether users are told of changes that concern them; False leaves live events to administrators.",
     )
     live_public_prefixes: tuple[str, ...] = declared(
         some_prefixes,

@@ -48,6 +48,15 @@ ReachRule = Callable[[Record, Reach], Reach]
 """Takes a record and whose it is by the rules of this module, and returns whose it is to be."""
 
 
+def kept_back(_record: Record, _found: Reach) -> Reach:
+    """Leave every record to administrators: the rule where nothing is to be propagated.
+
+    :param _record: the record.
+    :param _found: whose it is by the rules of this module.
+    """
+    return NOBODY
+
+
 class PropagationSource:
     """How an application says itself whose a record is.
 

@@ -14,7 +14,7 @@ from ...core.powers import require
 from ...core.waking import Alarm
 from ...lifecycle.parts import BUCKET
 from ...runtime import Runtime
-from ...tracking.propagation import Propagation
+from ...tracking.propagation import Propagation, PropagationSource, kept_back
 from ..identity import Doorkeeper
 from ..problems import CROSS_SITE, CROWDED, MALFORMED, NO_WEBSOCKET, UPGRADE_REQUIRED, Problem
 from .asking import asked
@@ -71,7 +71,9 @@ class Streams:
         live = Live(
             self._source,
             Propagation(
-                settings.live_public_prefixes, declarations.propagation, lambda: count("live.propagation_failed")
+                settings.live_public_prefixes,
+                declarations.propagation if settings.propagate_state else PropagationSource(kept_back),
+                lambda: count("live.propagation_failed"),
             ),
             Terms(settings.live_secrets, settings.live_queue_events),
             declarations.clock,
