@@ -123,6 +123,7 @@ class WatchContract:
         store.create("c", bucket="other")
         assert feed.steps(feed.all()) == ["b1"]
         assert feed.steps(feed.all(bucket="other")) == ["a1", "c1"]
+        assert (feed.position() == feed.power.position("other")) is feed.power.one_log
 
     def test_what_was_rolled_back_or_refused_is_never_seen(self, backend: Backend, feed: Feed, store: Store) -> None:
         """And what comes later is."""
