@@ -187,7 +187,7 @@ def _rung(flow: JSONObject) -> str:
 def _recovered(flow: JSONObject, how: str, to: Back | None) -> JSONObject | None:
     if how == HOME:
         return None
-    counted = {**flow, RECOVERIES: flow.get(RECOVERIES, 0) + 1}
+    counted = {**flow, RECOVERIES: max(flow.get(RECOVERIES, 0), RUNGS.index(how)) + 1}
     if how == PREVIOUS:
         return _rolled_back(counted, 1, to)
     calm = {**_without(counted, "result"), "validation": _calm(flow, flow.get("component")), "awaiting": True}
