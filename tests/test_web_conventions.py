@@ -12,9 +12,10 @@ import pytest
 from flask import Blueprint, Flask, abort
 from werkzeug.exceptions import TooManyRequests
 
-from flask_statemanager import ConfigurationError, StateManager, StorageTimeout, StorageUnavailable
+from flask_statemanager import ConfigurationError, StateConflict, StateManager, StorageTimeout, StorageUnavailable
 from flask_statemanager.web import mounting
-from flask_statemanager.web.problems import KINDS
+from flask_statemanager.web.preconditions import Preconditions, Tags
+from flask_statemanager.web.problems import KINDS, PRECONDITION_FAILED, Problem
 from flask_statemanager.web.problems import problem_of as problem_for
 from tests.rest_client import PREFIX, Ask, asking, data_of, problem_of
 from tests.worlds import World, build, entered
@@ -374,3 +375,49 @@ def test_a_link_holds_what_was_asked_for_behind_a_mount_point(world: World) -> N
     link = answer.headers["Link"]
     assert link.startswith(f"</mounted{PREFIX}/keys?prefix=a&limit=1&cursor=")
     assert link.endswith('>; rel="next"')
+
+
+# -- conditions while others write -------------------------------------------------------------------------------------
+
+
+ANY, SOME, FIVE = Tags(True, frozenset()), Tags(False, frozenset((4, 5))), Tags(False, frozenset((5,)))
+
+
+def raced(conditions: Preconditions, versions: list[int | None], lost: list[StateConflict]) -> tuple[Any, list[Any]]:
+    """Guard a write that loses races while there are any to lose; return what came of it, and what was tried."""
+    tried: list[int | None] = []
+
+    def write(version: int | None) -> str:
+        tried.append(version)
+        if lost:
+            raise lost.pop()
+        return "written"
+
+    try:
+        return conditions.guard(lambda: versions.pop(0), write), tried
+    except (Problem, StateConflict) as refused:
+        return refused, tried
+
+
+def test_a_condition_is_looked_at_anew_when_a_race_was_lost() -> None:
+    lost = StateConflict("key", 4, 5)
+    assert raced(Preconditions(ANY), [4, 5], [lost]) == ("written", [4, 5])
+    assert raced(Preconditions(SOME), [4, 5], [lost]) == ("written", [4, 5])
+    refused, tried = raced(Preconditions(SOME), [4, 6], [lost])
+    assert (refused.kind, refused.members, tried) == (PRECONDITION_FAILED, {"actual": 6}, [4])
+    refused, tried = raced(Preconditions(None, ANY), [None, 1], [lost])
+    assert (refused.kind, tried) == (PRECONDITION_FAILED, [None])
+
+
+def test_a_race_that_is_lost_again_and_again_is_a_conflict() -> None:
+    refused, tried = raced(Preconditions(ANY), [4] * 20, [StateConflict("key", 4, 5)] * 20)
+    assert isinstance(refused, StateConflict)
+    assert len(tried) == 10
+
+
+def test_the_one_version_that_is_expected_is_not_looked_for_first() -> None:
+    assert raced(Preconditions(FIVE), [], []) == ("written", [5])
+    refused, _tried = raced(Preconditions(FIVE), [], [StateConflict("key", 5, 6)])
+    assert (refused.kind, refused.members) == (PRECONDITION_FAILED, {"actual": 6})
+    for race in (StateConflict("key", None, None), StateConflict("key", 5, 5)):
+        assert raced(Preconditions(FIVE), [], [race])[0] is race

@@ -129,6 +129,13 @@ def test_redis_cannot_remember_and_says_so(request: pytest.FixtureRequest, tmp_p
         assert world.states.kv.count() == 0
 
 
+def test_what_cannot_be_repeated_by_a_key_says_so(world: World) -> None:
+    ask = asking(world)
+    refused = problem_of(ask("POST", "/snapshot", headers={"Idempotency-Key": "k"}), 400)
+    assert refused["type"].endswith(":idempotency-key-not-supported")
+    assert ask("GET", "/stats", headers={"Idempotency-Key": "k"}).status_code == 200
+
+
 @pytest.mark.parametrize("key", ["", '""', "  ", "\u00e4", "a\tb"])
 def test_a_key_that_is_no_text_is_400(world: World, key: str) -> None:
     problem_of(sent(asking(world), "create", key), 400)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 import orjson
 from flask import Response
 from msgspec import Raw, Struct
@@ -16,13 +15,23 @@ JSON = "application/json"
 _BEGINNING, _END = b'{"success":true,"data":', b"}"
 _ALWAYS = (("Cache-Control", "private, no-cache"),)
 _WITHOUT_BODY = frozenset((204, 304))
-_encode = msgspec.json.Encoder().encode
+
+
+class _Complete(Response):
+    """A response whose headers are as they are to be sent, so that nothing has to be looked for and put right."""
+
+    def get_wsgi_headers(self, environ: Any) -> Headers:
+        """Return the headers as they are.
+
+        :param environ: not used.
+        """
+        return self.headers
 
 
 class Answer(Struct, frozen=True):
     """What an operation came to.
 
-    :param data: the JSON value of ``data``; a :class:`msgspec.Raw` in it, or instead of it, is written as it is.
+    :param data: the JSON value of ``data``; a :class:`msgspec.Raw` is written as it is.
     :param status: the HTTP status.
     :param version: the version of what is shown, which becomes the ``ETag``; None for none.
     :param headers: further headers.
@@ -39,16 +48,11 @@ class Answer(Struct, frozen=True):
 
 
 def encoded(data: Any) -> bytes:
-    """Write a JSON value, in which values that are written already may stand.
+    """Write a JSON value, or take one that is written already.
 
     :param data: the value.
     """
-    if type(data) is Raw:
-        return bytes(data)
-    try:
-        return orjson.dumps(data)
-    except TypeError:  # there is a Raw in it
-        return _encode(data)
+    return bytes(data) if type(data) is Raw else orjson.dumps(data)
 
 
 def enveloped(data: Any) -> bytes:
@@ -89,5 +93,6 @@ def response(answer: Answer, request_id: str | None) -> Response:
         return Response([], answer.status, Headers(headers))
     body = enveloped(answer.data)
     headers += (("Content-Type", JSON), ("Content-Length", str(len(body))))
+    made = Response if answer.headers else _Complete
     # A list of one, with its length told, is sent as it is.
-    return Response([body], answer.status, Headers(headers))
+    return made([body], answer.status, Headers(headers))

@@ -41,8 +41,3 @@ class Call(Struct, frozen=True):
     def actor(self) -> str:
         """Who asks, for the verbs."""
         return self.identity.user
-
-    @property
-    def expect(self) -> int | None:
-        """The one version that ``If-Match`` names, or None."""
-        return self.preconditions.expect

@@ -37,7 +37,7 @@ class Kind(Struct, frozen=True):
 
 
 MALFORMED = Kind("malformed-request", 400, "The request cannot be understood")
-IDEMPOTENCY_UNSUPPORTED = Kind("idempotency-key-not-supported", 400, "The store cannot remember requests")
+IDEMPOTENCY_UNSUPPORTED = Kind("idempotency-key-not-supported", 400, "The request cannot be repeated by a key")
 UNAUTHENTICATED = Kind("unauthenticated", 401, "It is not known who asks")
 FORBIDDEN = Kind("forbidden", 403, "This is not allowed")
 CROSS_SITE = Kind("cross-site-request", 403, "A page of another site asked for this")

@@ -17,7 +17,7 @@ from .duplicates import Duplicates
 from .identity import Doorkeeper
 from .operation import Operation
 from .preconditions import NONE, Preconditions, preconditions
-from .problems import MALFORMED, Problem
+from .problems import IDEMPOTENCY_UNSUPPORTED, MALFORMED, Problem
 from .reading import acceptable, body_of, query_of
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,200}")
@@ -72,7 +72,7 @@ class View:
             self._asked(request),
             _NOTHING if self._body is None else self._given(request),
             self._conditions(environ) if self._conditional else NONE,
-            _idempotency_key(environ) if self._operation.idempotent else None,
+            self._key(environ) if "HTTP_IDEMPOTENCY_KEY" in environ else None,
             request_id_of(environ),
             accepted,
         )
@@ -100,6 +100,13 @@ class View:
         assert self._body is not None, "the operation takes a body"
         return body_of(request, self._body, operation.media_types, self._limit, required=operation.body_required)
 
+    def _key(self, environ: Mapping[str, Any]) -> str | None:
+        if self._operation.idempotent:
+            return _idempotency_key(environ)
+        if self._operation.method == "POST":
+            raise Problem(IDEMPOTENCY_UNSUPPORTED, "This operation cannot be repeated by a key: leave the header out.")
+        return None
+
     def _conditions(self, environ: Mapping[str, Any]) -> Preconditions:
         found = preconditions(environ)
         if self._demanding:
@@ -112,12 +119,9 @@ def _defaults(query: Any) -> Mapping[str, Any] | None:
     return None if query.validate({}) else query.load({})
 
 
-def _idempotency_key(environ: Mapping[str, Any]) -> str | None:
+def _idempotency_key(environ: Mapping[str, Any]) -> str:
     """Return the header ``Idempotency-Key``, a quoted string (RFC 8941) or a bare one."""
-    sent = environ.get("HTTP_IDEMPOTENCY_KEY")
-    if sent is None:
-        return None
-    key: str = sent.strip()
+    key: str = environ["HTTP_IDEMPOTENCY_KEY"].strip()
     if len(key) >= 2 and key[0] == key[-1] == '"':
         key = key[1:-1]
     if not 0 < len(key) <= MAX_KEY or not key.isascii() or not key.isprintable():

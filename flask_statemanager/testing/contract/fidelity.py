@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from ...core.codec import clean, same
+from ...core.codec import clean, decode, same
 from ...core.ports import Backend
 from ...core.record import JSON, Key
 from ..clock import START
@@ -87,6 +87,21 @@ class FidelityContract:
         """One value does not disturb another."""
         document = clean(VALUES, "data", LIMIT)
         assert same(store.create("a", document).data, document)
+
+    def test_what_is_not_read_is_the_same(self, backend: Backend, store: Store) -> None:
+        """JSON that is only passed on says what it says when it is read."""
+        document = clean(VALUES, "data", LIMIT)
+        stored = store.create("a", document, metadata={"v": document}, expires_at=START)
+        unread = backend.fetch_unread(stored.key)
+        assert unread is not None
+        assert same(decode(unread.data), document)
+        assert same(decode(unread.metadata), {"v": document})
+        assert (unread.version, unread.created_at, unread.updated_at) == (1, stored.created_at, stored.updated_at)
+        assert (unread.expires_at, unread.deleted) == (START, False)
+        store.delete("a")
+        gone = backend.fetch_unread(stored.key)
+        assert gone is None or gone.deleted
+        assert backend.fetch_unread(Key(BUCKET, "never")) is None
 
     @pytest.mark.parametrize(
         "moment",
