@@ -419,8 +419,8 @@ def test_what_is_not_heard_is_not_served_for_longer_than_the_lease(
             with writer.app.app_context():
                 writer.states.update_state("u1")
             near = deaf.runtime.cache._near
-            until(lambda: not near.serving, "the lease is over")
-            assert deaf.runtime.cache.at_hand("state:u1") is None
+            # An answer that was on its way before the freeze may be read late, and counts from its question on.
+            until(lambda: not near.serving and deaf.runtime.cache.at_hand("state:u1") is None, "the lease is over")
             hits = near_hits(deaf)
             proxy.thaw()
             until(lambda: read(deaf) == 2 and near_hits(deaf) > hits, "it serves again")

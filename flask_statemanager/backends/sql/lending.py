@@ -11,6 +11,8 @@ from ...core.ports import settle
 from ...errors import StorageError
 from .connection import Pool, SqlUnit, in_memory
 from .dialect import Dialect
+from .reading import Row
+from .statements import Compiled
 
 
 class SharedConnection(Pool):
@@ -34,13 +36,13 @@ class SharedConnection(Pool):
 
     @contextmanager
     def private(self) -> Iterator[SqlUnit]:
-        """Lend the shared connection, as there is no other; what is open on it is seen too.
+        """Lend the shared connection, as there is no other, for statements between the transactions of others.
 
         :raises StorageError: when it cannot be opened.
         """
         with self.unit(write=False) as unit:
-            pass
-        yield unit
+            connection = unit.connection
+        yield _BetweenOthers(connection, self.dialect, self.table, self._lock)
 
     @contextmanager
     def unit(self, *, write: bool) -> Iterator[SqlUnit]:
@@ -73,6 +75,35 @@ class SharedConnection(Pool):
                 self.dialect.end(unit.connection, commit=False)
                 raise
         settle(unit.acts)
+
+
+class _BetweenOthers(SqlUnit):
+    """Runs statements when no unit of ours has the connection: what is not committed yet may never be.
+
+    :param connection: the driver's connection.
+    :param dialect: the database's habits.
+    :param table: a table of ours, for error messages.
+    :param lock: held by whoever has the connection.
+    """
+
+    def __init__(self, connection: Any, dialect: Dialect, table: str, lock: threading.RLock) -> None:
+        super().__init__(connection, dialect, table)
+        self._lock = lock
+
+    def run(
+        self, statement: Compiled, values: dict[str, Any], *, fetch: bool = True, planned: bool = True
+    ) -> list[Row]:
+        """Run a statement once the connection is free.
+
+        :param statement: driver SQL.
+        :param values: its parameters.
+        :param fetch: whether it returns rows.
+        :param planned: without effect here.
+        :returns: the rows; without ``fetch``, one row with the number of rows it touched.
+        :raises StorageError: when the database refuses or fails.
+        """
+        with self._lock:
+            return super().run(statement, values, fetch=fetch, planned=planned)
 
 
 def pool_for(dialect: Dialect, table: str) -> Pool:
