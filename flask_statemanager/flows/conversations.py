@@ -51,10 +51,12 @@ class Found(Struct, frozen=True):
         :param records: what lies under its key, and under whatever else was looked at.
         """
         alive: dict[str, Record] = {}
+        now = bucket.clock.now()
         for name, record in records.items():
-            counting = None if living(record) is None else living(bucket.present(record))  # type: ignore[arg-type]
-            if counting is not None:
-                alive[name] = counting
+            if record is not None and record.deleted_at is None:
+                counting = bucket.present(record, now)
+                if counting.deleted_at is None:
+                    alive[name] = counting
         documents: Documents = {name: _document(alive.get(name)) for name in records}
         return cls(Situation.of(channel, documents), records, alive)
 
@@ -146,9 +148,9 @@ class Conversations:
         :raises StorageError: when the storage fails.
         """
         for attempt in range(1, ATTEMPTS + 1):
-            saving = _Saving(self._parts, found, acts, strict)
+            saving = _Saving(self._parts, found, acts, after, strict)
             try:
-                return saving.run(after, origin, also or {}, session)
+                return saving.run(origin, also or {}, session)
             except Elsewhere as gone:
                 if strict or attempt == ATTEMPTS:
                     raise StateConflict(Key(self._bucket.name, found.situation.home), None, None) from gone
@@ -160,19 +162,22 @@ class Conversations:
 class _Saving:
     """One attempt to write a conversation."""
 
-    def __init__(self, parts: FlowParts, found: Found, acts: Sequence[Act], strict: bool) -> None:
+    def __init__(
+        self, parts: FlowParts, found: Found, acts: Sequence[Act], after: Situation | None, strict: bool
+    ) -> None:
         self._parts = parts
         self._bucket = parts.bucket
         self._found = found
         self._acts = acts
+        self._after = self._acted(found.situation, parts.bucket.clock.now()) if after is None else after
         self._strict = strict
         self._ttl = timedelta(seconds=parts.ttl)
 
-    def run(self, after: Situation | None, origin: Origin, also: Mapping[str, Decide], session: Any) -> Found:
+    def run(self, origin: Origin, also: Mapping[str, Decide], session: Any) -> Found:
         """Write, one record alone where that is enough."""
         found, now = self._found, self._bucket.clock.now()
         before = found.situation
-        after = self._after(before, now) if after is None else after
+        after = self._after
         names = {before.home, after.home, *(n for n in after.documents if _differs(before, after, n))}
         links = self._links(after, now)
         if names == {before.home} and not links and not also:
@@ -213,13 +218,23 @@ class _Saving:
                 _remember(self._parts.hints, name, link)
         return Found.of(self._bucket, self._found.situation.channel, {**self._found.records, **written})
 
-    def _after(self, situation: Situation, now: datetime) -> Situation:
+    def _acted(self, situation: Situation, now: datetime) -> Situation:
         for act in self._acts:
             situation = act(situation, now)
         return situation
 
     def _settled(self, stored: Mapping[str, Record | None], now: datetime) -> Situation:
-        """Carry out the acts on what is stored."""
+        """Carry out the acts on what is stored; where that is what was read, it is done."""
+        if all(record is self._found.living.get(name) for name, record in stored.items()):
+            return self._after
+        present, record = self._present(stored), stored.get(self._found.situation.home)
+        version = 0 if record is None else record.version
+        if self._strict and version != self._found.version:
+            raise StateConflict(Key(self._bucket.name, present.home), self._found.version, version or None)
+        return self._acted(present, now)
+
+    def _present(self, stored: Mapping[str, Record | None]) -> Situation:
+        """Return the conversation as it is by now, if it lies where it was found."""
         found, key = self._found, self._found.situation.channel.key
         documents: dict[str, JSONObject | None] = dict(found.situation.documents)
         documents |= {name: _document(record) for name, record in stored.items()}
@@ -228,12 +243,10 @@ class _Saving:
             documents[key] = {LINK: found.situation.home}
         present = Situation.of(found.situation.channel, documents)
         record = stored.get(present.home)
-        version = 0 if record is None else record.version
-        if present.home != found.situation.home or (linked_to(_document(record)) and version != found.version):
+        linked = record is not None and linked_to(_document(record)) is not None and record.version != found.version
+        if linked or present.home != found.situation.home:
             raise Elsewhere(f"{found.situation.home} is not where the conversation lies.")
-        if self._strict and version != found.version:
-            raise StateConflict(Key(self._bucket.name, present.home), found.version, version or None)
-        return self._after(present, now)
+        return present
 
     def _step(self, name: str, stored: Record | None, situation: Situation, now: datetime) -> Step | None:
         key, value = Key(self._bucket.name, name), situation.documents.get(name)

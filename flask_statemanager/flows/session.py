@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 from types import TracebackType
 from typing import Any
 
@@ -42,7 +43,6 @@ class FlowSession(Accessors, Verbs, Recovery):
     :param parts: the running parts.
     :param channel: where the conversation takes place.
     :ivar messaging: sends to the user, after the commit.
-    :ivar atomic_state: single values under keys.
     """
 
     def __init__(self, parts: FlowParts, channel: Channel) -> None:
@@ -55,7 +55,11 @@ class FlowSession(Accessors, Verbs, Recovery):
         self._more: list[str] = []
         self._depth = 0
         self.messaging = Outgoing(self)
-        self.atomic_state = AtomicStateManager(self, RedisAtomic(parts))
+
+    @cached_property
+    def atomic_state(self) -> AtomicStateManager:
+        """Single values under keys, changed atomically, and the session's own conversation among them."""
+        return AtomicStateManager(self, RedisAtomic(self._parts))
 
     def __repr__(self) -> str:
         channel = self._present.channel
