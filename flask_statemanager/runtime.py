@@ -17,7 +17,7 @@ from .cache.discovery import from_manager as redis_of_manager
 from .cache.discovery import open_cache
 from .config import Settings
 from .core.bucket import Bucket
-from .core.buckets import FLOWS, BucketRegistry
+from .core.buckets import FLOWS, KEPT_STORES, STORES, BucketRegistry
 from .core.clock import ReplaceableClock
 from .core.codec import isolated_change
 from .core.jobs import EFFECT, Job
@@ -145,15 +145,21 @@ class Runtime:
             self._backends,
             clock=self.declarations.clock,
             origin=self.declarations.actor,
-            doubt=lambda name, names: self.bucket_named(name).doubt(names),
+            doubt=lambda name, names: self._holding(name).doubt(names),
         )
         return archive
 
     def _backends(self) -> dict[str, Backend]:
-        # Conversations live for minutes and hold tokens: they have no business in a file that is kept.
-        names = self.declarations.buckets.buckets.keys() - {FLOWS}
-        shelved = {name: self.bucket_named(name).backend for name in names}
+        # Conversations live for minutes and hold tokens, as do stores without a history: they have no business in a
+        # file that is kept.
+        names = self.declarations.buckets.buckets.keys() - {FLOWS, STORES}
+        if not self.settings.stores_history:
+            names -= {KEPT_STORES}
+        shelved = {name: self._holding(name).backend for name in names}
         return {BUCKET: self.backend, **shelved}
+
+    def _holding(self, name: str) -> Bucket:
+        return self.bucket if name == BUCKET else self.shelves.kept(name).bucket
 
     def bucket_named(self, name: str) -> Bucket:
         """Return a bucket, that of the states or one that is declared.

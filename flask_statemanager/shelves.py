@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from .backends.several import Backends, announcing
 from .config import Settings
 from .core.bucket import Bucket
-from .core.buckets import FLOWS, RESERVED, BucketDefinition, BucketRegistry
+from .core.buckets import FLOWS, KEPT_STORES, RESERVED, STORES, BucketDefinition, BucketRegistry
 from .core.clock import ReplaceableClock
 from .core.follows import Watches
 from .core.lists import Lists
@@ -46,6 +47,9 @@ BATCH = 1000
 """How many tombstones, and entries of the log, are removed in one transaction."""
 
 FACE = "The key-value face"
+
+STORED_IN = {"memory": "memory", "redis": "redis", "database": "sql"}
+"""The backends of the stores of user interfaces, by what the settings call them; where a browser keeps them, none."""
 
 
 class Shelf(Struct, frozen=True, eq=False):
@@ -135,8 +139,8 @@ class Shelves:
 
         :raises ConfigurationError: when a bucket's backend cannot be had, or lacks a power.
         """
-        for definition in self._registry.buckets.values():
-            self._shelf(definition)
+        for _shelf in self._each():
+            pass
 
     def take_cache(self, cache: ReadCache | None) -> None:
         """Put the read cache before the buckets that live where the states do.
@@ -177,7 +181,8 @@ class Shelves:
             return known[1]
 
     def _opened(self, definition: BucketDefinition, subscribers: Subscribers | None) -> Shelf:
-        backend = self._backends.get(definition.backend or self._default(definition.name))
+        definition = self._settled(definition)
+        backend = self._backends.get(definition.backend)
         lists = require(backend, Lists, FACE)  # type: ignore[type-abstract]
         watches = require(backend, Watches, FACE)  # type: ignore[type-abstract]
         expires = require(backend, Expires, FACE)  # type: ignore[type-abstract]
@@ -201,8 +206,17 @@ class Shelves:
             bucket.jobs.plans.append(SendPlan(FLOWS))
         return Shelf(parts, ExpirySweep(bucket, lambda: LAPSES, expires))
 
-    def _default(self, name: str) -> str | None:
-        return self._settings.flows_backend if name == FLOWS else self._settings.kv_backend
+    def _settled(self, definition: BucketDefinition) -> BucketDefinition:
+        """Return a definition with what the settings say where it does not."""
+        settings = self._settings
+        if definition.name not in (STORES, KEPT_STORES):
+            default = settings.flows_backend if definition.name == FLOWS else settings.kv_backend
+            return definition if definition.backend else replace(definition, backend=default)
+        # Base64 takes four bytes for three, and something is told about each value.
+        limit = min(2**31, settings.stores_max_value_bytes * 4 // 3 + 4096)
+        history = settings.stores_history_ttl if definition.name == KEPT_STORES else definition.history
+        backend = STORED_IN.get(settings.stores_backend)
+        return replace(definition, backend=backend, max_value_bytes=limit, history=history)
 
     def _bucket(self, name: str, policy: Policy, backend: Backend, subscribers: Subscribers | None) -> Bucket:
         publisher = Publisher()
@@ -245,8 +259,21 @@ class Shelves:
         ]
 
     def _each(self) -> Iterator[Shelf]:
+        left_out = () if self._settings.stores_backend in STORED_IN else (STORES, KEPT_STORES)
         for definition in self._registry.buckets.values():
-            yield self._shelf(definition)
+            if definition.name not in left_out:
+                yield self._shelf(definition)
+
+    def tidy(self, name: str) -> bool:
+        """Do for one bucket what a worker does for all: write down what has expired, forget what is not kept any more.
+
+        :param name: a declared bucket.
+        :returns: whether there is more to do at once.
+        :raises StorageError: when the storage fails.
+        """
+        shelf = self._shelf(self._registry.get(name))
+        more = shelf.sweep.run()
+        return self._forgotten(shelf.parts) or more
 
     def _expire(self) -> bool:
         more = [shelf.sweep.run() for shelf in self._each()]

@@ -153,7 +153,14 @@ class MemoryBackend(
         return None
 
     def forget_changes(
-        self, unit: MemoryUnit, before: datetime, limit: int, after: int = 0, *, bucket: str | None = None
+        self,
+        unit: MemoryUnit,
+        before: datetime,
+        limit: int,
+        after: int = 0,
+        *,
+        bucket: str | None = None,
+        prefix: str = "",
     ) -> list[int]:
         """Remove changes from before a moment, the oldest first, so that no record's history gets a gap.
 
@@ -164,6 +171,7 @@ class MemoryBackend(
         :param limit: the most changes.
         :param after: only changes behind this revision.
         :param bucket: only changes of this collection; None for all.
+        :param prefix: only changes of records whose names begin so.
         :returns: the revisions of those that were removed, in order.
         """
         needed = self._first_needed()
@@ -172,7 +180,7 @@ class MemoryBackend(
         shortened, staying = set[Key](), set[Key]()
         for change in self._log:
             key = change.key
-            wanted = bucket in (None, key.bucket) and change.revision > after
+            wanted = change.revision > after and _about(key, bucket, prefix)
             old = wanted and change.at < before and change.version < needed.get(key, change.version + 1)
             if old and key not in staying and len(removed) < limit:
                 removed.append(change.revision)
@@ -236,6 +244,10 @@ class MemoryBackend(
 
     def _found(self, query: Query) -> Iterator[Record]:
         return (r for key, r in self._records.items() if key.bucket == query.bucket and matches(r, query))
+
+
+def _about(key: Key, bucket: str | None, prefix: str) -> bool:
+    return bucket in (None, key.bucket) and key.name.startswith(prefix)
 
 
 def _listed(change: Change, query: ChangeQuery) -> bool:

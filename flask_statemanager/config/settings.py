@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import ConfigurationError, shown
 from .declared import Declaration, declared
 from .indexed import IndexedField
+from .stores import StoresSettings
 from .values import (
     a_cache_url,
     a_count,
@@ -25,12 +26,11 @@ from .values import (
     some_names,
     some_seconds,
 )
-from .web import WebSettings
 
 PREFIX = "STATEMANAGER_"
 
 
-class Settings(WebSettings):
+class Settings(StoresSettings):
     """The settings of one app; the key of each is its name in capitals behind ``STATEMANAGER_``."""
 
     backend: str = declared(

@@ -15,7 +15,18 @@ KV = "kv"
 FLOWS = "flows"
 """The bucket of ``state_manager.flows``, which its verbs alone write to."""
 
-RESERVED = {"state": "the lifecycle states", FLOWS: "the conversations of flows"}
+STORES = "stores"
+"""The bucket of the stores of user interfaces that keep no history."""
+
+KEPT_STORES = "stores-kept"
+"""The bucket of those that do."""
+
+RESERVED = {
+    "state": "the lifecycle states",
+    FLOWS: "the conversations of flows",
+    STORES: "the stores of user interfaces",
+    KEPT_STORES: "the stores of user interfaces that keep a history",
+}
 """Buckets that are not for keys and values, and what they hold."""
 
 FLOW_SECRETS = ("auth.token",)
@@ -60,7 +71,14 @@ class BucketRegistry:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._buckets = {KV: BucketDefinition(KV), FLOWS: BucketDefinition(FLOWS, secrets=FLOW_SECRETS)}
+        declared = (
+            BucketDefinition(KV),
+            BucketDefinition(FLOWS, secrets=FLOW_SECRETS),
+            # Values may be large, and Redis keeps what was and what is for each change in the log.
+            BucketDefinition(STORES, history=0.0, log_length=16, tombstones=_HOUR),
+            BucketDefinition(KEPT_STORES, log_length=1000, tombstones=_HOUR),
+        )
+        self._buckets = {each.name: each for each in declared}
 
     @property
     def buckets(self) -> dict[str, BucketDefinition]:

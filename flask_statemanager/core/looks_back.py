@@ -19,3 +19,15 @@ class LooksBack(ABC):
         :param limit: the most changes.
         :raises StorageError: when the storage fails.
         """
+
+    @abstractmethod
+    def forget_latest(self, bucket: str, prefix: str) -> int:
+        """Remove what is still kept of the changes of records whose names begin alike, at once and for good.
+
+        Whoever follows the log and has not come to them is told so, as for any piece that is not kept any more.
+
+        :param bucket: the collection.
+        :param prefix: how the names begin.
+        :returns: how many changes were removed.
+        :raises StorageError: when the storage fails; some may be gone by then.
+        """

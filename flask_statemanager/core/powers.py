@@ -49,7 +49,14 @@ class KeepsHistory(ABC):
 
     @abstractmethod
     def forget_changes(
-        self, unit: Any, before: datetime, limit: int, after: int = 0, *, bucket: str | None = None
+        self,
+        unit: Any,
+        before: datetime,
+        limit: int,
+        after: int = 0,
+        *,
+        bucket: str | None = None,
+        prefix: str = "",
     ) -> list[int]:
         """Remove changes from before a moment, the oldest first: the one way in which the log loses anything.
 
@@ -62,6 +69,7 @@ class KeepsHistory(ABC):
         :param after: only changes behind this revision, with which a batch goes on where the last one ended; a record
             of which an earlier change is left keeps all of its own.
         :param bucket: only changes of this collection; None for all.
+        :param prefix: only changes of records whose names begin so.
         :returns: the revisions of those that were removed, in order.
         :raises StorageError: when the storage fails.
         """

@@ -92,6 +92,30 @@ class RedisLog(RedisStore, Watches, LooksBack):
             end = f"{entries[-1][0] - 1}-0"
         return found[:limit]
 
+    def forget_latest(self, bucket: str, prefix: str) -> int:
+        """Remove what is still kept of the changes of records whose names begin alike, at once and for good.
+
+        :param bucket: the collection.
+        :param prefix: how the names begin.
+        :returns: how many changes were removed.
+        :raises StorageError: when Redis fails; some may be gone by then.
+        """
+        wanted = prefix.encode()
+        return sum(self._forgotten(shard, wanted) for shard in self.shards(bucket))
+
+    def _forgotten(self, shard: Shard, wanted: bytes) -> int:
+        gone, end = 0, "+"
+        while True:
+            entries = self._back(shard, end)
+            # Where the last look has found another generation, the log is that one's.
+            shard = self.layout.all(shard.bucket)[shard.number]
+            numbers = [number for number, fields in entries if fields[b"n"].startswith(wanted)]
+            if numbers:
+                gone += int(self.link.ask([("XDEL", shard.log, *(f"{number}-0" for number in numbers))])[0])
+            if len(entries) < BACK:
+                return gone
+            end = f"{entries[-1][0] - 1}-0"
+
     def _back(self, shard: Shard, end: str) -> _Entries:
         return _entries(self.each("back", [shard], lambda at: [2, at.pointer, at.log, at.generation, end, BACK])[0][0])
 

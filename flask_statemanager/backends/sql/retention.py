@@ -10,10 +10,12 @@ from sqlalchemy import ColumnElement, and_, bindparam, delete, func, or_, select
 from sqlalchemy.sql import ClauseElement, FromClause
 
 from ...core.jobs import DEAD, EFFECT, PENDING
+from ...core.lists import prefix_end
 from ...core.powers import KeepsHistory
 from ...errors import ConfigurationError
 from .connection import SqlUnit
 from .joining import JoinedUnit
+from .lists import BEHIND_ALL
 from .notes import Notes
 from .power import SqlPower
 from .statements import Compiled, compiled
@@ -30,7 +32,14 @@ class SqlRetention(SqlPower, KeepsHistory):
     _notes: Notes
 
     def forget_changes(
-        self, unit: SqlUnit, before: datetime, limit: int, after: int = 0, *, bucket: str | None = None
+        self,
+        unit: SqlUnit,
+        before: datetime,
+        limit: int,
+        after: int = 0,
+        *,
+        bucket: str | None = None,
+        prefix: str = "",
     ) -> list[int]:
         """Remove changes from before a moment, the oldest first, so that no record's history gets a gap.
 
@@ -42,13 +51,14 @@ class SqlRetention(SqlPower, KeepsHistory):
         :param limit: the most changes.
         :param after: only changes behind this revision; a record that has an earlier one left keeps all of its own.
         :param bucket: only changes of this collection; None for all.
+        :param prefix: only changes of records whose names begin so.
         :returns: the revisions of those that were removed, in order.
         :raises ConfigurationError: when the unit is joined.
         :raises StorageError: when the database fails.
         """
         if isinstance(unit, JoinedUnit):
             raise ConfigurationError("History is removed in a transaction of its own: leave session= out.")
-        statement = compiled(_forgetting(self.tables, bucket), self.engine.dialect)
+        statement = compiled(_forgetting(self.tables, bucket, prefix), self.engine.dialect)
         values = {"k_moment": self._dialect.bound_time(before), "k_after": after, "k_limit": limit}
         with unit.savepoint():
             with self._opened(unit):
@@ -81,7 +91,7 @@ def _plain(sql: str) -> Compiled:
     return Compiled(sql, None, {})
 
 
-def _forgetting(tables: Tables, bucket: str | None) -> ClauseElement:
+def _forgetting(tables: Tables, bucket: str | None, prefix: str) -> ClauseElement:
     history = tables.history.alias("h")
     state, outbox, first = tables.state, tables.outbox, tables.history.alias("f")
     newest = select(state.c.version).where(_same(state, history)).scalar_subquery()
@@ -104,6 +114,8 @@ def _forgetting(tables: Tables, bucket: str | None) -> ClauseElement:
     )
     if bucket is not None:
         chosen = chosen.where(history.c.bucket == bucket)
+    if prefix:
+        chosen = chosen.where(history.c.name >= prefix, history.c.name < (prefix_end(prefix) or BEHIND_ALL))
     gone = delete(tables.history).where(tables.history.c.revision.in_(chosen))
     return gone.returning(tables.history.c.revision, tables.history.c.bucket)
 

@@ -196,6 +196,12 @@ class HistoryContract:
         assert len(log.forget(_minute(99), bucket=BUCKET)) == 4
         assert log.listed() == ["b2", "a4"]
 
+    def test_forgetting_can_be_about_names_that_begin_alike(self, log: Log, life: list[str]) -> None:
+        """The others stay."""
+        assert log.forget(_minute(99), prefix="aa") == []
+        assert len(log.forget(_minute(99), bucket=BUCKET, prefix="a")) == 3
+        assert log.listed() == ["b1", "b2", "a4"]
+
     def test_forgetting_goes_on_in_batches_the_oldest_first(self, log: Log, life: list[str]) -> None:
         """Each of at most so many, behind the last revision of the one before."""
         first = log.forget(_minute(99), limit=1)
@@ -300,17 +306,17 @@ class Log:
         """
         return [_short(change) for change in self.changes(**asked)]
 
-    def forget(self, before: datetime, limit: int = 100, after: int = 0, *, bucket: str | None = None) -> list[int]:
+    def forget(self, before: datetime, limit: int = 100, after: int = 0, **only: str) -> list[int]:
         """Remove changes.
 
         :param before: from before this moment.
         :param limit: at most so many.
         :param after: only behind this revision.
-        :param bucket: only of this bucket.
+        :param only: only of this ``bucket``, of names that begin with this ``prefix``.
         :returns: their revisions.
         """
         with self.backend.writing() as unit:
-            return self.history.forget_changes(unit, before, limit, after, bucket=bucket)
+            return self.history.forget_changes(unit, before, limit, after, **only)
 
     def forget_in_vain(self, unit: Any, before: datetime) -> None:
         """Remove changes, and fail after it.

@@ -55,6 +55,20 @@ class LookBackContract:
         store.fill({f"b{number:04}": {} for number in range(MANY)})
         assert [change.version for change in _latest(backend, "a", 10)] == [1]
 
+    def test_what_begins_alike_is_forgotten(self, backend: Backend, store: Store) -> None:
+        """The others stay, however many steps that takes; the record itself is as it was."""
+        store.create("u:a/1", {"n": 1})
+        store.create("u:b/1")
+        store.fill({f"u:a/b{number:04}": {} for number in range(MANY)})
+        store.create("u:a/1", bucket="other")
+        power = require(backend, LooksBack, "the contract")  # type: ignore[type-abstract]
+        assert power.forget_latest(BUCKET, "u:a/") == MANY + 1
+        assert power.forget_latest(BUCKET, "u:a/") == 0
+        assert _latest(backend, "u:a/1", 10) == []
+        assert [change.version for change in _latest(backend, "u:b/1", 10)] == [1]
+        assert store.found("u:a/1").data == {"n": 1}
+        assert len(power.latest("other", "u:a/1", 10)) == 1
+
 
 def _latest(backend: Backend, name: str, limit: int) -> list[Change]:
     return require(backend, LooksBack, "the contract").latest(BUCKET, name, limit)  # type: ignore[type-abstract]

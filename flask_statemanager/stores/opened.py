@@ -1,0 +1,230 @@
+"""The stores of one app, or of a process without one: their configuration, their backend, and who counts."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import warnings
+from collections.abc import Callable
+from typing import TypeVar
+
+from flask import current_app, has_app_context
+from msgspec.structs import replace
+
+from ..config import Settings
+from ..errors import ConfigurationError, StorageUnavailable, shown
+from ..globals import find_runtime
+from ..metrics.counters import Counters
+from ..runtime import Runtime
+from .backend import ClientStateBackend, StateBackend
+from .config import CLIENT, DATABASE, REDIS, StateManagerConfig, get_state_manager_config
+from .names import checked
+from .server import SERVERS, ServerStateBackend
+from .users import get_user_context
+
+EXTENSION = "statemanager_stores"
+"""The name under ``app.extensions``."""
+
+Result = TypeVar("Result")
+
+logger = logging.getLogger("flask_statemanager.stores")
+
+
+class OpenStores:
+    """One configuration at work.
+
+    :param config: the configuration.
+    :param app: finds the running parts of the app that has it, where its stores live there; None for parts of its own.
+    :ivar backend: where values are kept.
+    """
+
+    def __init__(self, config: StateManagerConfig, app: Callable[[], Runtime] | None = None) -> None:
+        self.config = config
+        self.counters = Counters()
+        self.backend: StateBackend = opened_backend(config, app)
+        self._moving = threading.Lock()
+
+    @property
+    def server(self) -> ServerStateBackend | None:
+        """The backend, if the server keeps values."""
+        return self.backend if isinstance(self.backend, ServerStateBackend) else None
+
+    def owner(self, user_id: object) -> str | None:
+        """Return whose stores are meant.
+
+        :param user_id: as the caller says; None for the present user.
+        :returns: None where stores are everybody's.
+        :raises StateValidationError: when it is no id.
+        :raises ConfigurationError: when it is not known who asks.
+        """
+        if not self.config.enable_user_isolation:
+            return None
+        return get_user_context() if user_id is None else checked(user_id, "user_id")
+
+    def ask(self, act: Callable[[], Result], instead: Callable[[], Result] | None = None) -> Result:
+        """Ask the backend; where it cannot be reached, do what the configuration says.
+
+        :param act: what is asked.
+        :param instead: what a browser that keeps values itself would be answered; None where only an error will do.
+        :raises StorageUnavailable: when it cannot be reached.
+        :raises StateManagerError: whatever the backend refuses with.
+        """
+        try:
+            return act()
+        except StorageUnavailable as error:
+            self.counters.increment("unavailable")
+            if instead is None or self.config.on_unavailable != CLIENT:
+                raise
+            logger.warning("The %s of the stores cannot be reached, the browser is to help out: %s", self.kind, error)
+            return instead()
+
+    @property
+    def kind(self) -> str:
+        """What the configuration calls the backend."""
+        return self.backend.kind
+
+    def move(self, kind: str) -> int:
+        """Go over to another backend that keeps values in the server, with all that is kept.
+
+        Everything is carried, then others are led to the new backend, then what they wrote to the old one meanwhile is
+        carried too. Where the new backend has been written to since, that stays.
+
+        :param kind: which backend.
+        :returns: how many values were carried.
+        :raises ConfigurationError: when it is none, or its storage cannot be had.
+        :raises StorageError: when a storage fails; the old backend stays in use then, unless both had been used.
+        """
+        if kind not in SERVERS:
+            raise ConfigurationError(f"{shown(kind)} keeps nothing in the server: take {', '.join(sorted(SERVERS))}.")
+        with self._moving:
+            if kind == self.kind:
+                return 0
+            config, old = replace(self.config, backend_type=kind), self.server
+            fresh = SERVERS[kind](config.backend())
+            carried = {} if old is None else _carried(old, fresh)
+            if old is None:
+                fresh.get_stats()  # whatever is wrong with it is better known now
+            self.config, self.backend = config, fresh
+            if old is not None:
+                _carried_again(old, fresh, carried)
+                old.close()
+            return len(carried)
+
+
+Known = dict[tuple[str, str], tuple[int, int]]
+"""Version in the old backend and in the new one, by bucket and name."""
+
+
+def _carried(old: ServerStateBackend, fresh: ServerStateBackend) -> Known:
+    known: Known = {}
+    for each in old.everything():
+        version = fresh.take(each)
+        assert version is not None, "without an expectation nothing conflicts"
+        known[each.bucket, each.entry.key] = each.entry.version, version
+    return known
+
+
+def _carried_again(old: ServerStateBackend, fresh: ServerStateBackend, known: Known) -> None:
+    """Carry what was written or removed while everything was carried."""
+    left = dict(known)
+    for each in old.everything():
+        place = each.bucket, each.entry.key
+        before = left.pop(place, None)
+        if before is None:
+            fresh.take(each, over=0)
+        elif before[0] != each.entry.version:
+            fresh.take(each, over=before[1])
+    for (bucket, name), (_old, version) in left.items():
+        fresh.drop(bucket, name, over=version)
+
+
+def opened_backend(config: StateManagerConfig, app: Callable[[], Runtime] | None = None) -> StateBackend:
+    """Return the backend that a configuration asks for; nothing is asked of a server yet.
+
+    :param config: the configuration.
+    :param app: finds the running parts of the app that the stores are to live in; None for parts of their own.
+    """
+    made = SERVERS.get(config.backend_type)
+    if made is not None:
+        return made(config.backend(), place=app)
+    if config.backend_type != CLIENT:
+        warnings.warn(
+            f"There is no backend {shown(config.backend_type)} of stores, so the browser keeps them (client): "
+            f"take client, {', '.join(sorted(SERVERS))}.",
+            stacklevel=2,
+        )
+    return ClientStateBackend(config.backend())
+
+
+_lock = threading.Lock()
+_of_process: list[OpenStores] = []
+
+
+def present_stores() -> OpenStores:
+    """Return the stores of the current app; outside an app context those of the process.
+
+    :raises ConfigurationError: when their configuration is unusable.
+    """
+    found = _known()
+    if found is not None:
+        return found
+    with _lock:
+        found = _known()
+        if found is None:
+            found = _stores_of_app() if has_app_context() else OpenStores(get_state_manager_config())
+            _know(found)
+        return found
+
+
+def _known() -> OpenStores | None:
+    if has_app_context():
+        found: OpenStores | None = current_app.extensions.get(EXTENSION)
+        return found
+    return _of_process[0] if _of_process else None
+
+
+def _know(stores: OpenStores) -> None:
+    if has_app_context():
+        current_app.extensions[EXTENSION] = stores
+    else:
+        _of_process[:] = [stores]
+
+
+def renew_stores(config: StateManagerConfig | None) -> None:
+    """Have the stores of the current app, or of the process, work by another configuration.
+
+    :param config: the configuration; None to read it again.
+    :raises ConfigurationError: when it is unusable.
+    """
+    if config is not None:
+        fresh = OpenStores(config)
+    else:
+        fresh = _stores_of_app() if has_app_context() else OpenStores(get_state_manager_config())
+    with _lock:
+        before = _known()
+        _know(fresh)
+    if before is not None:
+        before.backend.close()
+
+
+def _stores_of_app() -> OpenStores:
+    runtime = find_runtime()
+    settings = Settings.from_mapping(current_app.config, os.environ) if runtime is None else runtime.settings
+    config = StateManagerConfig.of(settings)
+    if runtime is not None and _lives_in(runtime, config):
+        return OpenStores(config, _runtime)
+    return OpenStores(config)
+
+
+def _lives_in(runtime: Runtime, config: StateManagerConfig) -> bool:
+    """Tell whether the stores of an app live where its states and buckets do."""
+    if config.backend_type == REDIS:
+        return config.redis_url in (None, runtime.settings.redis_url)
+    return config.backend_type != DATABASE or config.database_url is None
+
+
+def _runtime() -> Runtime:
+    found = find_runtime()
+    assert found is not None, "the stores of an app are found in its context"
+    return found
