@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -337,4 +338,50 @@ def test_a_backend_that_cannot_be_had_is_a_clear_error():
     app.config.update(STATEMANAGER_BACKEND="memory", STATEMANAGER_FLOWS_BACKEND="redis")
     with pytest.raises(ConfigurationError, match="STATEMANAGER_REDIS_URL"):
         StateManager(app)
+    StateManager.reset_instance()
+
+
+def test_channels_and_members_lie_together_on_a_cluster(redis_cluster_url, trips):
+    StateManager.reset_instance()
+    app = Flask("flows")
+    app.config.update(
+        STATEMANAGER_BACKEND="memory", STATEMANAGER_FLOWS_BACKEND="redis", STATEMANAGER_REDIS_URL=redis_cluster_url
+    )
+    states = StateManager(app)
+    with app.app_context():
+        for number in range(5):
+            session = states.flows.open("web", f"visitor-{number}")
+            session.update_state({"profile": {f"f{number}": number}})
+            session.authenticate("m1", "secret")
+        with states.flows.open("web", "visitor-0") as session:
+            session.update_state({"profile": {"more": True}})
+        assert states.flows.open("web", "visitor-4").get("profile") == {**{f"f{n}": n for n in range(5)}, "more": True}
+        app.extensions["statemanager"].close()
+    StateManager.reset_instance()
+
+
+def test_by_the_clock_of_redis_nothing_ends_early(redis_url):
+    StateManager.reset_instance()
+    app = Flask("flows")
+    app.config.update(
+        STATEMANAGER_BACKEND="memory",
+        STATEMANAGER_FLOWS_BACKEND="redis",
+        STATEMANAGER_REDIS_URL=redis_url,
+        STATEMANAGER_FLOWS_TTL=0.5,
+    )
+    states = StateManager(app)
+    with app.app_context():
+        began = time.monotonic()
+        states.flows.open("web", "ada").authenticate("m1", "secret", ttl=0.3)
+        ended: dict[str, float] = {}
+        while len(ended) < 2:
+            assert time.monotonic() - began < 60, ended
+            found = states.flows.open("web", "ada")
+            if not found.is_authenticated():
+                ended.setdefault("token", time.monotonic() - began)
+            if found.get_member_id() is None:
+                ended.setdefault("conversation", time.monotonic() - began)
+        app.extensions["statemanager"].close()
+    assert ended["token"] >= 0.3
+    assert ended["conversation"] >= 0.5
     StateManager.reset_instance()

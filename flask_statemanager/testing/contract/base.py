@@ -11,11 +11,12 @@ from ...core.ports import Backend
 from ...core.powers import powers_of
 from .altering import AlteringContract
 from .fidelity import FidelityContract
+from .over import OverContract
 from .store import Store
 from .writing import WritingContract
 
 
-class BackendContract(WritingContract, AlteringContract, FidelityContract):
+class BackendContract(WritingContract, AlteringContract, OverContract, FidelityContract):
     """The promises of every backend; subclass it, with one further class for each power.
 
     :cvar powers: the class names of the powers that the backend declares.
