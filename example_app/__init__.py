@@ -77,9 +77,17 @@ def _defaults(home: Path) -> dict[str, Any]:
         "WHATSAPP_TOKEN": environ.get("CREDIT_WHATSAPP_TOKEN") or "",
         # Requests of one address in a minute.
         "API_LIMIT": 600,
-        "STATEMANAGER_REDIS_URL": environ.get("CREDIT_KEYS_URL") or None,
-        "STATEMANAGER_KV_BACKEND": "redis" if environ.get("CREDIT_KEYS_URL") else None,
-        "STATEMANAGER_FLOWS_BACKEND": "redis" if environ.get("CREDIT_KEYS_URL") else None,
+        **_managed(environ.get("CREDIT_KEYS_URL") or None),
+    }
+
+
+def _managed(keys_url: str | None) -> dict[str, Any]:
+    """Return the settings of Flask-StateManager."""
+    elsewhere = None if keys_url is None else "redis"
+    return {
+        "STATEMANAGER_REDIS_URL": keys_url,
+        "STATEMANAGER_KV_BACKEND": elsewhere,
+        "STATEMANAGER_FLOWS_BACKEND": elsewhere,
         "STATEMANAGER_API_ENABLED": True,
         # Whoever may make snapshots hears of every change. What writes goes through /api and the pages, which keep rows
         # and states together.
@@ -88,7 +96,7 @@ def _defaults(home: Path) -> dict[str, Any]:
         "STATEMANAGER_TRACK_REQUESTS": True,
         "STATEMANAGER_TRACK_BUCKET": "kv",
         # One process serves the demo; where there are several, a worker beside them is the better choice.
-        "STATEMANAGER_WORKER": environ.get("CREDIT_WORKER") or "embedded",
+        "STATEMANAGER_WORKER": os.environ.get("CREDIT_WORKER") or "embedded",
     }
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import time
 from zlib import crc32
 
-from ..core.names import TimeOrderedIds, check_id
+from ..core.names import check_id
 from ..errors import StateValidationError
 from .rules import COMPLETION
 
@@ -14,7 +16,14 @@ HEADER = "X-Correlation-ID"
 MAX_CORRELATION_ID = 64
 """Characters of a correlation id."""
 
-_ids = TimeOrderedIds()
+
+def new_correlation_id() -> str:
+    """Return a new correlation id, 32 hexadecimal digits.
+
+    They begin with the milliseconds, so that the keys of new requests land at one end of an index, and end with 80
+    random bits: whoever could guess the ids of others could take their keys.
+    """
+    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
 
 
 def correlation_id_of(sent: str | None) -> str:
@@ -23,13 +32,13 @@ def correlation_id_of(sent: str | None) -> str:
     :param sent: the header's value, or None.
     """
     if sent is None or len(sent) > MAX_CORRELATION_ID:
-        return _ids.new()
+        return new_correlation_id()
     try:
         found = check_id(sent)
     except StateValidationError:
-        return _ids.new()
+        return new_correlation_id()
     # The key of its beginning would be that of another request's end.
-    return _ids.new() if found.endswith(COMPLETION) else found
+    return new_correlation_id() if found.endswith(COMPLETION) else found
 
 
 def sampled(correlation_id: str, share: float) -> bool:

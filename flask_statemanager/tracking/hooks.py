@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
+from time import monotonic
 from typing import Any
 
 from flask import Flask, Request, Response, request
@@ -38,8 +38,8 @@ class Hooks:
         add: Callable[[Visit | Presence], None],
         count: Callable[[str, int], None],
     ) -> None:
-        self._rules = rules
-        self._clock = clock
+        self._headers, self._share, self._all = rules.headers, rules.sample, rules.sample >= 1.0
+        self._now = clock.now
         self._user = user
         self._add = add
         self._count = count
@@ -58,21 +58,17 @@ class Hooks:
 
     def _begun(self, present: Request) -> Visit:
         environ = present.environ
-        correlation_id = correlation_id_of(environ.get("HTTP_X_CORRELATION_ID"))
-        visit = Visit(
-            correlation_id=correlation_id,
-            wanted=sampled(correlation_id, self._rules.sample),
-            method=present.method,
-            path=present.path,
-            query=environ.get("QUERY_STRING", ""),
-            headers={name: environ[key] for name, key in self._rules.headers if environ.get(key)},
-            started_at=self._clock.now(),
-            began=time.monotonic(),
-        )
+        visit = Visit(correlation_id_of(environ.get("HTTP_X_CORRELATION_ID")))
         setattr(present, SLOT, visit)
-        if visit.wanted and _upgrades(environ):
-            # A socket may stay open for hours, and shall be seen meanwhile.
-            self._add(visit)
+        if self._all or sampled(visit.correlation_id, self._share):
+            visit.wanted = True
+            visit.method, visit.path = present.method, present.path
+            visit.query = environ.get("QUERY_STRING", "")
+            visit.headers = {name: environ[key] for name, key in self._headers if key in environ}
+            visit.started_at, visit.began = self._now(), monotonic()
+            if _upgrades(environ):
+                # A socket may stay open for hours, and shall be seen meanwhile.
+                self._add(visit)
         return visit
 
     def _answer(self, response: Response) -> Response:
@@ -80,9 +76,10 @@ class Hooks:
         # There is none yet where a hook that was registered before these has answered.
         visit: Visit = getattr(present, SLOT, None) or self._begun(present)
         response.headers[HEADER] = visit.correlation_id
-        visit.status = response.status_code
-        visit.streamed = _goes_on(response)
-        response.call_on_close(partial(self._complete, visit))
+        if visit.wanted:
+            visit.status = response.status_code
+            visit.streamed = _goes_on(response)
+            response.call_on_close(partial(self._complete, visit))
         return response
 
     def _end(self, error: BaseException | None) -> None:
@@ -90,24 +87,28 @@ class Hooks:
         visit: Visit | None = getattr(present, SLOT, None)
         if visit is None:
             return
-        visit.arguments = present.view_args
-        if _upgrades(present.environ) and visit.status in (None, 200) and error is None:
-            visit.status, visit.streamed = 101, False
-        elif visit.status is None:
-            visit.status = 500
         self._see(visit)
+        if visit.wanted:
+            visit.arguments = present.view_args
+            if error is None and visit.status in (None, 200) and _upgrades(present.environ):
+                visit.status, visit.streamed = 101, False
+            elif visit.status is None:
+                visit.status = 500
+            self._left(visit)
+
+    def _left(self, visit: Visit) -> None:
+        """Note that the view is done with; a stream goes on, and is seen meanwhile."""
         if not visit.streamed:
             self._complete(visit)
-        elif visit.wanted and visit.completed_at is None:
+        elif visit.completed_at is None:
             self._add(visit)
 
     def _complete(self, visit: Visit) -> None:
         if visit.completed_at is not None:
             return
-        visit.duration = time.monotonic() - visit.began
-        visit.completed_at = self._clock.now()
-        if visit.wanted:
-            self._add(visit)
+        visit.duration = monotonic() - visit.began
+        visit.completed_at = self._now()
+        self._add(visit)
 
     def _see(self, visit: Visit) -> None:
         """Note whose request it was: behind the answer, so that asking adds no ``Vary: Cookie`` to it."""
@@ -117,7 +118,7 @@ class Hooks:
             self._count("tracking.user_failed", 1)
             return
         if user is not None and str(user) != visit.left:
-            self._add(Presence(str(user), self._clock.now(), visit.correlation_id))
+            self._add(Presence(str(user), self._now(), visit.correlation_id))
 
 
 def _goes_on(response: Response) -> bool:

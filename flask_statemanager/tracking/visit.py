@@ -18,7 +18,7 @@ class Visit(Struct, eq=False):
     """One request. The thread that serves it fills it in, the one that writes the notes marks what is written.
 
     :param correlation_id: the request's.
-    :param wanted: whether it is among those that are noted.
+    :param wanted: whether it is among those that are noted; of the others only the user is known.
     :param method: as it was sent.
     :param path: as it was sent, without the query string.
     :param query: the query string.
@@ -38,13 +38,13 @@ class Visit(Struct, eq=False):
     """
 
     correlation_id: str
-    wanted: bool
-    method: str
-    path: str
-    query: str
-    headers: dict[str, str]
-    started_at: datetime
-    began: float
+    wanted: bool = False
+    method: str = ""
+    path: str = ""
+    query: str = ""
+    headers: Mapping[str, str] = {}
+    started_at: datetime | None = None
+    began: float = 0.0
     arguments: Mapping[str, Any] | None = None
     user: str | None = None
     left: str | None = None
@@ -63,7 +63,7 @@ class Visit(Struct, eq=False):
         return {
             "method": plain(self.method, 20),
             "uri": shown_uri(self.path, self.query, self.arguments, rules.query),
-            "started_at": iso(self.started_at),
+            "started_at": None if self.started_at is None else iso(self.started_at),
             "headers": {name: plain(value, MAX_HEADER) for name, value in self.headers.items()},
         }
 
