@@ -60,6 +60,14 @@ class Found(Struct, frozen=True):
         documents: Documents = {name: _document(alive.get(name)) for name in records}
         return cls(Situation.of(channel, documents), records, alive)
 
+    def knowing(self, bucket: Bucket, record: Record) -> Found:
+        """Return the same with what has been written beside it.
+
+        :param bucket: tells what has expired.
+        :param record: the record.
+        """
+        return Found.of(bucket, self.situation.channel, {**self.records, record.key.name: record})
+
     @property
     def seen(self) -> Seen:
         """What lies under the key of the document, as a write may take it to be."""

@@ -20,6 +20,7 @@ from ..core.enqueues import Enqueues
 from ..core.held import VALUE, put, taken_away
 from ..core.jobs import DONE, EFFECT, PENDING, Job, JobQuery
 from ..core.lists import Span
+from ..core.ports import UNSEEN, Seen
 from ..core.record import Change, JSONObject, Key, Record, living
 from ..core.step import Decide, Step
 from .channel import Channel
@@ -96,11 +97,12 @@ class Sending:
 
         return {key.name: decide}
 
-    def send(self, digest: str, outgoing: Sequence[JSONObject]) -> bool:
+    def send(self, digest: str, outgoing: Sequence[JSONObject], seen: Seen = UNSEEN) -> bool:
         """Send the answer to a message whose turn is committed, and note that it is sent.
 
         :param digest: of the message.
         :param outgoing: the messages.
+        :param seen: what the caller believes to be kept until they are sent, to spare the reading.
         :returns: whether they are sent; a worker tries again otherwise.
         """
         if not outgoing:
@@ -111,7 +113,7 @@ class Sending:
             logger.warning("An answer could not be sent, a worker will try again.", exc_info=True)
             return False
         try:
-            self._note(digest)
+            self._note(digest, seen)
         except Exception:
             logger.warning("That an answer is sent could not be noted, so it is sent again.", exc_info=True)
         return True
@@ -160,10 +162,10 @@ class Sending:
             return False
         return self.send(name.removeprefix(LEFT), value["outgoing"])
 
-    def _note(self, digest: str) -> None:
+    def _note(self, digest: str, seen: Seen) -> None:
         if self._jobs is None:
             origin = self._parts.origin(actor=None, source="flows", reason=None)
-            self._bucket.write(LEFT + digest, taken_away, origin=origin)
+            self._bucket.write(LEFT + digest, taken_away, origin=origin, seen=seen)
             return
         query = JobQuery(EFFECT, (PENDING,), Key(self._bucket.name, TURN + digest), TOPIC)
         with self._bucket.backend.writing() as unit:

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from ..core.codec import clean
+from ..core.ports import UNSEEN, Seen
 from ..core.record import JSON, JSONObject, Record
 from ..core.secrets import without
 from ..core.step import Decide
@@ -42,18 +43,20 @@ class FlowSession(Accessors, Verbs, Recovery):
 
     :param parts: the running parts.
     :param channel: where the conversation takes place.
+    :param more: names of further keys of the bucket that are read with it.
     :ivar messaging: sends to the user, after the commit.
     """
 
-    def __init__(self, parts: FlowParts, channel: Channel) -> None:
+    def __init__(self, parts: FlowParts, channel: Channel, more: Sequence[str] = ()) -> None:
         self._parts = parts
         self._conversations = Conversations(parts)
-        self._found = self._conversations.find(channel)
+        self._found = self._conversations.find(channel, more)
         self._present = self._found.situation
         self._acts: list[Act] = []
         self._notes: list[Note] = []
-        self._more: list[str] = []
+        self._more: list[str] = list(more)
         self._depth = 0
+        self._settled = False
         self.messaging = Outgoing(self)
 
     @cached_property
@@ -167,8 +170,31 @@ class FlowSession(Accessors, Verbs, Recovery):
         told = without(clean(textual(details), "details", MAX_DETAILS), token)
         self._notes.append(Note(event, self._present.channel, document.get("member_id"), told))
 
+    def seen(self, name: str) -> Seen:
+        """Return what lies under a key that was read with the conversation, as a write may take it to be.
+
+        :param name: the key's name.
+        """
+        found = self._found.records.get(name, UNSEEN)
+        return UNSEEN if isinstance(found, Record) and found.deleted else found
+
+    def beside(self, name: str) -> Record | None:
+        """Return the live record under a key that was read with the conversation, or None.
+
+        :param name: the key's name.
+        """
+        return self._found.living.get(name)
+
+    def learn(self, record: Record) -> None:
+        """Take note of what somebody has written under a key that is written with the next commit.
+
+        :param record: the record.
+        """
+        self._found = self._found.knowing(self._parts.bucket, record)
+
     def __enter__(self) -> FlowSession:
         self._depth += 1
+        self._settled = False
         return self
 
     def __exit__(
@@ -177,10 +203,10 @@ class FlowSession(Accessors, Verbs, Recovery):
         self._depth -= 1
         if self._depth:
             return
-        if kind is None:
-            self.commit()
-        else:
+        if kind is not None:
             self.discard()
+        elif self.pending or not self._settled:
+            self.commit()
 
     def commit(
         self, *, also: Mapping[str, Decide] | None = None, strict: bool = False, session: Any = None
@@ -211,7 +237,7 @@ class FlowSession(Accessors, Verbs, Recovery):
             session=session,
         )
         self._acts, self._notes, self._more = [], [], []
-        self._found, self._present = found, found.situation
+        self._found, self._present, self._settled = found, found.situation, True
         self.messaging.release()
         return self
 

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from ..core.clock import from_iso, iso
 from ..core.held import VALUE, put
+from ..core.ports import UNSEEN, Seen
 from ..core.record import Key, Record, living
 from ..core.retry import pause
 from ..core.step import Decide, Step
@@ -40,6 +41,7 @@ class TurnLease:
     :param length: seconds that the claim lasts.
     :ivar holder: what no other turn is called.
     :ivar held: whether it has been taken, and not given back.
+    :ivar record: the lease as it was taken.
     """
 
     def __init__(self, parts: FlowParts, home: str, length: float) -> None:
@@ -48,31 +50,33 @@ class TurnLease:
         self._length = timedelta(seconds=length)
         self.holder = str(uuid.uuid4())
         self.held = False
+        self.record: Record | None = None
 
     @property
     def name(self) -> str:
         """The name of the lease's key."""
         return self._key.name
 
-    def take(self) -> bool:
+    def take(self, seen: Seen = UNSEEN) -> bool:
         """Wait for the lease, and take it.
 
+        :param seen: what the caller believes to lie there, to spare the reading.
         :returns: whether it was free at once.
         :raises StateConflict: when another turn has it for longer than it could without failing.
         :raises StorageError: when the storage fails.
         """
         ends = time.monotonic() + self._length.total_seconds() + PATIENCE
         attempt = 0
-        while not self._taken():
+        while not self._taken(seen if attempt == 0 else UNSEEN):
             if time.monotonic() > ends:
                 raise StateConflict(f"The conversation {self._key}", "to be free", None)
             attempt += 1
             pause(attempt)
         return attempt == 0
 
-    def _taken(self) -> bool:
+    def _taken(self, seen: Seen) -> bool:
         try:
-            self._write(self._take)
+            self.record = self._write(self._take, seen)
         except Taken:
             return False
         self.held = True
@@ -91,9 +95,9 @@ class TurnLease:
         """Return the decision that gives the lease back, and refuses where it is lost: a part of the turn's commit."""
         return self._fenced
 
-    def _write(self, decide: Decide) -> None:
+    def _write(self, decide: Decide, seen: Seen = UNSEEN) -> Record | None:
         origin = self._parts.origin(actor=None, source="flows", reason=None)
-        self._parts.bucket.write(self._key.name, decide, origin=origin)
+        return self._parts.bucket.write(self._key.name, decide, origin=origin, seen=seen)
 
     def _take(self, stored: Record | None, now: datetime) -> Step | None:
         holder, until = _state(stored)

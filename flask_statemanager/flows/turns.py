@@ -26,9 +26,9 @@ from .parts import FlowParts
 from .recovery import is_damaged
 from .registry import FlowRegistry
 from .responsibilities import Wardenship
-from .sending import TURN, Sending, stored
+from .sending import LEFT, TURN, Sending, stored
 from .session import FlowSession
-from .turn_lease import TurnLease
+from .turn_lease import LEASE, TurnLease
 
 logger = logging.getLogger("flask_statemanager.flows")
 
@@ -121,22 +121,29 @@ class Turns:
         raise AssertionError("the last attempt returns or raises")  # pragma: no cover - the type checker cannot see it
 
     def _attempt(self, told: _Told) -> Answer:
-        known = self._remembered(told)
+        session = FlowSession(self._parts, told.channel, [told.name, LEFT + told.digest, *self._leases(told.channel)])
+        known = _remembered(session, told)
         if known is not None:
             return known
-        session = FlowSession(self._parts, told.channel)
         lease = TurnLease(self._parts, session.home, self._conduct.lease)
         try:
-            if not lease.take():
-                known = self._remembered(told)
+            if not lease.take(session.seen(lease.name)):
+                session = self._again(session)
+                known = _remembered(session, told)
                 if known is not None:
                     return known
-                session = self._again(session)
+            if lease.record is not None:
+                session.learn(lease.record)
             answer, outgoing = self._worked(session, told, lease)
         finally:
             _given_back(lease)
-        self._conduct.sending.send(told.digest, outgoing)
+        self._conduct.sending.send(told.digest, outgoing, session.seen(LEFT + told.digest))
         return answer
+
+    def _leases(self, channel: Channel) -> list[str]:
+        """Return the names of the leases that may be the conversation's."""
+        hint = self._parts.hints.get(channel.key)
+        return [LEASE + home for home in (channel.key, hint) if home is not None]
 
     def _again(self, session: FlowSession) -> FlowSession:
         """Read the conversation as the turn before has left it."""
@@ -211,13 +218,6 @@ class Turns:
 
     # -- what is remembered of messages ----------------------------------------------------------------------------
 
-    def _remembered(self, told: _Told) -> Answer | None:
-        found: Any = self._bucket.find(told.name, strong=True)
-        if found is None:
-            return None
-        written = found.data[VALUE]["answer"]
-        return Answer(tuple(written["messages"]), written["path"], written["component"], written["failed"], True)
-
     def _remember(self, name: str, kept: JSONObject) -> Decide:
         key = Key(self._bucket.name, name)
 
@@ -228,6 +228,15 @@ class Turns:
             return put(key, stored, kept, now=now, expires_at=now + REMEMBERED)
 
         return decide
+
+
+def _remembered(session: FlowSession, told: _Told) -> Answer | None:
+    """Return the answer to a message that was worked on before, or None."""
+    found = session.beside(told.name)
+    if found is None:
+        return None
+    kept = found.data[VALUE]["answer"]
+    return Answer(tuple(kept["messages"]), kept["path"], kept["component"], kept["failed"], True)
 
 
 def _answer(session: FlowSession, outgoing: list[JSONObject], failed: bool) -> Answer:
