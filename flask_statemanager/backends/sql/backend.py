@@ -203,7 +203,7 @@ class SqlBackend(
         :raises StorageError: when the database fails.
         """
         with self._pool.unit(write=False) as unit:
-            rows = unit.run(self._statements.read, {"k_bucket": key.bucket, "k_name": key.name})
+            rows = unit.run(self._statements.read_unread, {"k_bucket": key.bucket, "k_name": key.name})
         return self._statements.unread(rows[0]) if rows else None
 
     def apply(self, unit: SqlUnit, change: Change) -> int:

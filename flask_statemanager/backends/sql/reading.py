@@ -19,7 +19,10 @@ _WIDTH = len(RECORD_FIELDS)
 _BEFORE = _WIDTH + 1 + len(ORIGIN_FIELDS)
 """Where in the row of a change the event stands, and where the record before begins."""
 
-_VERSION, _REVISION, _DATA = (RECORD_FIELDS.index(name) for name in ("version", "revision", "data"))
+_REVISION, _DATA = RECORD_FIELDS.index("revision"), RECORD_FIELDS.index("data")
+
+UNREAD_FIELDS = ("version", "data", "metadata", "created_at", "updated_at", "expires_at", "deleted_at")
+"""What is selected of a record that is only passed on."""
 
 
 class RowReader:
@@ -58,14 +61,14 @@ class RowReader:
         )
 
     def unread(self, row: Row) -> Unread:
-        """Turn a row of :data:`RECORD_FIELDS` into a record whose JSON is still text.
+        """Turn a row of :data:`UNREAD_FIELDS` into a record whose JSON is still text.
 
         :param row: the driver's row.
         """
-        data, metadata, created, updated, expires, deleted = row[_DATA:]
+        version, data, metadata, created, updated, expires, deleted = row
         write, time = self._write_json, self._read_time
         return Unread(
-            row[_VERSION],
+            version,
             write(data).encode(),
             write(metadata).encode(),
             time(created),  # type: ignore[arg-type]  # the column takes no null

@@ -35,7 +35,7 @@ from ...core.record import Change, Key, Record
 from .dialect import Dialect as Habits
 from .floors import floor_of, is_first
 from .putting import BELIEVED, RECORD_FIELDS, Putting
-from .reading import RowReader
+from .reading import UNREAD_FIELDS, RowReader
 from .tables import Tables
 
 _SETTLED = ("type", "owner", "schema_version", "created_at", "expires_at", "deleted_at")
@@ -137,6 +137,8 @@ class Statements(RowReader):
         here = and_(state.bucket == bindparam("k_bucket"), state.name == bindparam("k_name"))
         row = select(*self.record_columns()).where(here)
         self.read = self._compile(row)
+        unread = [self.readable(state[name]) for name in UNREAD_FIELDS]
+        self.read_unread = self._compile(select(*unread).where(here))
         self.read_locked = self._compile(row.with_for_update())
         self.insert_state = self._compile(self._insert_state())
         if self.postgres:
