@@ -118,6 +118,14 @@ def test_all_is_what_can_be_imported():
     assert {name for name in listed if not name.startswith("_")} == visible
 
 
+def test_importing_the_package_loads_no_part_that_not_every_application_uses():
+    parts = ("backends.memory", "backends.redis", "backends.sql", "kv.store", "snapshots.archive", "web")
+    names = [f"flask_statemanager.{part}" for part in parts]
+    program = f"import sys, flask_statemanager; print(*(name for name in {names} if name in sys.modules))"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == []
+
+
 def test_every_pure_layer_that_exists_is_under_the_contract():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
     [contract] = [contract for contract in settings["contracts"] if contract["id"] == "pure"]
