@@ -6,7 +6,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
@@ -28,10 +28,13 @@ class SqlUnit(Unit):
     :param connection: the driver's connection.
     :param dialect: the database's habits.
     :param table: a table of ours, for error messages.
+    :ivar own: whether the transaction is nobody else's.
     :ivar believed: what the first write takes for stored without having read it.
     :ivar certain: whether what is written was read under the lock of the database, so that nobody can have been faster.
     :ivar absent: the record of which was found last that there is none, so that its next version is its first row.
     """
+
+    own: ClassVar[bool] = True
 
     def __init__(self, connection: Any, dialect: Dialect, table: str) -> None:
         self._connection = connection
@@ -78,18 +81,6 @@ class SqlUnit(Unit):
             # In the order of their numbers, so that two cannot deadlock. Two keys with one number wait without need.
             locks = ", ".join(f"pg_advisory_xact_lock({number})" for number in sorted({*map(self._lock_of, keys)}))
             self.run(Compiled(f"SELECT {locks}", None, {}), {})
-
-    def wait_at_most(self, seconds: float | None) -> bool:
-        """Bound how long the next statements wait for what others have locked; None takes the bound away.
-
-        :param seconds: the bound.
-        :returns: whether the database can; SQLite has waited for the file already.
-        :raises StorageError: when the database fails.
-        """
-        statement = self.dialect.patience(seconds)
-        if statement is not None:
-            self._send(statement)
-        return statement is not None
 
     def _lock_of(self, key: Key) -> int:
         digest = hashlib.blake2b(f"{self.table}:{key}".encode(), digest_size=8).digest()

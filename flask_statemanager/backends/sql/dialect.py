@@ -94,14 +94,6 @@ class Dialect(ABC):
         """
 
     @abstractmethod
-    def patience(self, seconds: float | None) -> str | None:
-        """Return what bounds how long the next statements of a transaction wait for locks.
-
-        :param seconds: the bound; None takes it away.
-        :returns: a statement, or None where a lock is waited for only at the beginning.
-        """
-
-    @abstractmethod
     def end(self, connection: Any, *, commit: bool) -> None:
         """Commit or roll back what :meth:`begin` opened.
 

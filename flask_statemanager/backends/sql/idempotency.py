@@ -6,8 +6,8 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import and_, bindparam, delete, or_, select, tuple_, update
-from sqlalchemy.sql import ClauseElement
+from sqlalchemy import Text, and_, bindparam, case, delete, func, or_, select, true, tuple_, update
+from sqlalchemy.sql import ClauseElement, ColumnElement
 
 from ...core.idempotency import Remembered, Request
 from ...core.powers import Idempotent
@@ -33,19 +33,21 @@ class _RequestStatements:
         here = and_(*(table.c[name] == statements.bound(table.c[name]) for name in _SCOPE))
         known = select(table.c.fingerprint, table.c.outcome).where(here)
         outcome = update(table).where(here).values(outcome=statements.bound(table.c.outcome))
-        self.take = compiled(self._take(), statements.dialect)
+        insert = statements.habits.insert(table)
+        given = {column.name: statements.bound(column) for column in table.c}
+        self.take = compiled(self._take(insert.values(given)), statements.dialect)
+        if statements.postgres:
+            self.take_soon = compiled(self._take(_bounded(insert, given)), statements.dialect)
         self.look = compiled(known, statements.dialect)
         self.remember = compiled(outcome, statements.dialect)
         self.forget = compiled(self._forget(), statements.dialect)
 
-    def _take(self) -> ClauseElement:
+    def _take(self, insert: Any) -> ClauseElement:
         """Insert the scope, or take it over where nothing is remembered; on a conflict PostgreSQL waits for the other.
 
         An outcome that is not there was forgotten by whoever took the scope, or is this transaction's own.
         """
         columns = self._table.c
-        insert = self._statements.habits.insert(self._table)
-        insert = insert.values({column.name: self._statements.bound(column) for column in columns})
         renewed = {name: insert.excluded[name] for name in ("fingerprint", "outcome", "created_at", "expires_at")}
         free = or_(columns.expires_at <= insert.excluded.created_at, columns.outcome.is_(None))
         taken = insert.on_conflict_do_update(index_elements=list(_SCOPE), set_=renewed, where=free)
@@ -61,6 +63,18 @@ class _RequestStatements:
             chosen = gone.with_for_update(skip_locked=True).cte("chosen").prefix_with("MATERIALIZED")
             gone = select(*(chosen.c[name] for name in _SCOPE))
         return delete(self._table).where(tuple_(*scope).in_(gone))
+
+
+def _bounded(insert: Any, given: dict[str, ColumnElement[Any]]) -> Any:
+    """Return an insertion whose transaction waits for locks no longer than it is told, unless a bound is set already.
+
+    It is set where the values come from, ahead of the wait, so that it costs no statement of its own.
+    """
+    present = func.current_setting("lock_timeout")
+    wanted = case((present == "0", bindparam("k_patience", type_=Text())), else_=present)
+    bound = select(func.set_config("lock_timeout", wanted, true()).label("bound")).subquery("patience")
+    values = select(*given.values()).select_from(bound).where(bound.c.bound.is_not(None))
+    return insert.from_select(list(given), values, include_defaults=False)
 
 
 class SqlIdempotency(SqlPower, Idempotent):
@@ -97,14 +111,14 @@ class SqlIdempotency(SqlPower, Idempotent):
         raise StorageTimeout(f"The idempotency key {request.key!r} was taken and removed all the time: try again.")
 
     def _taken(self, unit: SqlUnit, request: Request, values: dict[str, Any]) -> bool:
-        if request.patience is None or not unit.wait_at_most(request.patience):
+        if request.patience is None or not unit.own or not self._statements.postgres:
             return bool(unit.run(self._requests.take, values))
         try:
-            taken = bool(unit.run(self._requests.take, values))
+            return bool(
+                unit.run(self._requests.take_soon, {**values, "k_patience": f"{request.patience * 1000:.0f}ms"})
+            )
         except StorageTimeout as error:
             raise RequestInProgress(request.key, request.verb) from error
-        unit.wait_at_most(None)
-        return taken
 
     def remember(self, unit: SqlUnit, request: Request, outcome: str) -> None:
         """Keep the outcome of a request whose scope was taken in this unit.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, InvalidRequestError, UnboundExecutionError
@@ -67,6 +67,8 @@ class JoinedUnit(SqlUnit):
     :param table: the table's name, for error messages.
     :param write: whether it is going to write.
     """
+
+    own: ClassVar[bool] = False
 
     def __init__(
         self, session: Session | scoped_session[Any], clause: Any, dialect: Dialect, table: str, *, write: bool
@@ -137,13 +139,6 @@ class JoinedUnit(SqlUnit):
         :param act: called without arguments.
         """
         Announcements.of(self._session).in_doubt(self._session, act)
-
-    def wait_at_most(self, seconds: float | None) -> bool:
-        """Do nothing: how long a transaction of the application's waits is the application's to say.
-
-        :param seconds: the bound.
-        """
-        return False
 
     def hold(self, locks: Iterable[Hashable]) -> None:
         """Note what is locked until the session's transaction ends.

@@ -96,17 +96,11 @@ class PostgresDialect(Dialect):
 
         :param table: its quoted name.
         """
-        locking = f"LOCK TABLE {table} IN EXCLUSIVE MODE"
-        return self.patience(SECLUDE_PATIENCE), locking, self.patience(None)
-
-    def patience(self, seconds: float | None) -> str:
-        """Return what bounds how long locks are waited for.
-
-        :param seconds: the bound; None takes it away.
-        """
-        if seconds is None:
-            return "SET LOCAL lock_timeout TO DEFAULT"
-        return f"SET LOCAL lock_timeout = '{max(1, round(seconds * 1000))}ms'"
+        return (
+            f"SET LOCAL lock_timeout = '{SECLUDE_PATIENCE}s'",
+            f"LOCK TABLE {table} IN EXCLUSIVE MODE",
+            "SET LOCAL lock_timeout TO DEFAULT",
+        )
 
     def end(self, connection: Any, *, commit: bool) -> None:
         """Commit or roll back.

@@ -108,13 +108,6 @@ class SqliteDialect(Dialect):
         """
         return ()
 
-    def patience(self, seconds: float | None) -> str | None:
-        """Return nothing: a transaction that writes has waited for the file when it began.
-
-        :param seconds: without effect here.
-        """
-        return None
-
     def end(self, connection: sqlite3.Connection, *, commit: bool) -> None:
         """Commit or roll back by statement, which works whatever the driver's isolation mode is.
 
