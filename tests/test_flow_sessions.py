@@ -528,3 +528,27 @@ def test_the_time_to_live_is_a_setting(memory_flow_world):
     record = stored(memory_flow_world, CHANNEL_KEY)
     assert record is not None
     assert record.expires_at == datetime(2026, 1, 1, 12, tzinfo=timezone.utc) + timedelta(seconds=300)
+
+
+# -- in the application's transaction -----------------------------------------------------------------------------
+
+
+def test_a_turn_may_be_part_of_the_applications_transaction(flow_world):
+    session = again(flow_world)
+    session.__enter__()
+    session.authenticate("m1", "secret")
+    if flow_world.kind in ("memory", "redis"):
+        with pytest.raises(ConfigurationError, match="cannot join"):
+            session.commit(session=flow_world.db.session)
+        return
+    flow_world.db.session.add(flow_world.note(text="logged in"))
+    session.commit(session=flow_world.db.session)
+    flow_world.db.session.rollback()
+    assert again(flow_world).get_member_id() is None
+    session.refresh().authenticate("m1", "secret")
+    flow_world.db.session.add(flow_world.note(text="logged in"))
+    session.commit(session=flow_world.db.session)
+    flow_world.db.session.commit()
+    assert again(flow_world).get_member_id() == "m1"
+    assert flow_world.db.session.query(flow_world.note).count() == 1
+    flow_world.db.session.rollback()
