@@ -101,6 +101,15 @@ def test_numbers_of_numpy_and_moments_of_pandas_are_those_of_python() -> None:
     assert through(pd.Timedelta("1 days 00:00:02")) == timedelta(days=1, seconds=2)
 
 
+def test_numbers_as_keys_stay_numbers() -> None:
+    value = {1: {"~": [{None: Decimal(1), 2.5: "x", True: []}]}, "1": 3}
+    assert through(value) == value
+    endless: dict[int, Any] = {}
+    endless[1] = endless
+    with pytest.raises(StateValidationError, match="store"):
+        through(endless)
+
+
 @dataclass
 class Point:
     x: int = 1
@@ -112,7 +121,7 @@ class Point:
         object(),
         {1, 2},
         Point(),
-        {1: 2},
+        {(1, 2): 2},
         2**64,
         "\ud800",
         np.array([object()]),

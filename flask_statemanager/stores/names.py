@@ -22,7 +22,7 @@ def store_name(prefix: str, owner: str | None, store_id: object) -> str:
     :param store_id: what it is called.
     :raises StateValidationError: when it cannot be called so.
     """
-    return f"{names_of(prefix, owner)}s:{_part(checked(store_id, 'store_id'))}"
+    return f"{names_of(prefix, owner)}s:{name_part(checked(store_id, 'store_id'))}"
 
 
 def names_of(prefix: str, owner: str | None) -> str:
@@ -31,7 +31,7 @@ def names_of(prefix: str, owner: str | None) -> str:
     :param prefix: what all names begin with.
     :param owner: whose stores; None for those of everybody.
     """
-    return f"{prefix}all/" if owner is None else f"{prefix}u:{_part(owner)}/"
+    return f"{prefix}all/" if owner is None else f"{prefix}u:{name_part(owner)}/"
 
 
 def checked(value: object, field: str) -> str:
@@ -46,8 +46,12 @@ def checked(value: object, field: str) -> str:
     raise StateValidationError({field: [f"{shown(value)} is no id: pass 1 to {LONGEST} printable characters."]})
 
 
-def _part(text: str) -> str:
-    """Write any text with the characters of keys: ``~`` and two digits stand for others, ``~h`` for a long rest."""
+def name_part(text: str) -> str:
+    """Write any text with the characters of keys: ``~`` and two digits stand for others, ``~h`` for a long rest.
+
+    :param text: the text.
+    :returns: at most 90 characters; no two texts share them.
+    """
     written = quote(text, safe="@+=").replace("~", "%7E").replace("%", "~")
     if len(written) <= _WHOLE:
         return written

@@ -43,17 +43,20 @@ def write(value: Any) -> Written:
     As in every JSON for a browser, NaN and infinity become null, and tuples become lists.
 
     :param value: JSON with Decimal, datetime, date, time, timedelta, bytes, NumPy arrays and numbers, pandas
-        DataFrames and Series anywhere in it.
+        DataFrames and Series anywhere in it; the keys of a dict may be numbers, too.
     :raises StateValidationError: when something in it is none of these.
     :raises ConfigurationError: when it holds a DataFrame and pyarrow is not installed.
     """
-    tag = "~"
+    tag, paired = "~", False
     while True:
         writer = _Writer(tag)
         try:
             text = orjson.dumps(value, default=writer, option=_OPTIONS)
         except TypeError as error:
-            raise writer.refused or _unwritable(error) from error
+            if writer.refused is not None or paired or "key" not in str(error):
+                raise writer.refused or _unwritable(error) from error
+            value, paired = _with_pairs(value, 0), True
+            continue
         if not writer.tagged:
             return Written(text)
         # A quotation mark within a text is escaped, so that this stands for a member's name and nothing else.
@@ -123,6 +126,35 @@ class _Writer:
         return len(self.parts) - 1
 
 
+class _Pairs(Struct):
+    """A dict of which some keys are no text."""
+
+    pairs: list[list[Any]]
+
+
+def _with_pairs(value: Any, depth: int) -> Any:
+    if depth > _DEEPEST:
+        raise StateValidationError({"data": ["It is nested too deeply for a store, or contains itself."]})
+    if isinstance(value, list | tuple):
+        return [_with_pairs(each, depth + 1) for each in value]
+    if not isinstance(value, dict):
+        return value
+    members = {name: _with_pairs(each, depth + 1) for name, each in value.items()}
+    if all(isinstance(name, str) for name in members):
+        return members
+    return _Pairs([[_key(name), each] for name, each in members.items()])
+
+
+def _key(name: Any) -> Any:
+    if isinstance(name, str | int | float | None):
+        return name
+    raise StateValidationError(
+        {"data": [f"The key {shown(name)} cannot be kept in a store: pass texts and numbers as keys."]}
+    )
+
+
+_DEEPEST = 200
+
 _FORMS: dict[type, tuple[str, Callable[[Any], JSON]]] = {
     # A datetime is a date too.
     datetime: ("datetime", lambda value: value.isoformat()),
@@ -130,6 +162,7 @@ _FORMS: dict[type, tuple[str, Callable[[Any], JSON]]] = {
     time: ("time", lambda value: value.isoformat()),
     timedelta: ("timedelta", lambda value: [value.days, value.seconds, value.microseconds]),
     Decimal: ("decimal", str),
+    _Pairs: ("pairs", lambda value: value.pairs),
 }
 
 _READ: dict[str, Callable[[Any], Any]] = {
@@ -157,13 +190,15 @@ def _restored(value: JSON, tag: str, parts: Sequence[bytes]) -> Any:
     if not isinstance(value, dict):
         return value
     if tag in value:
-        return _read(value[tag], value[_HELD], parts)
+        return _read(value[tag], value[_HELD], tag, parts)
     return {name: _restored(each, tag, parts) for name, each in value.items()}
 
 
-def _read(kind: str, held: JSON, parts: Sequence[bytes]) -> Any:
+def _read(kind: str, held: JSON, tag: str, parts: Sequence[bytes]) -> Any:
     if kind == "bytes":
         return parts[held]
+    if kind == "pairs":
+        return {name: _restored(each, tag, parts) for name, each in held}
     if kind in _KINDS:
         place, about = held
         return _load(_KINDS[kind]).restored(kind, about, parts[place])
