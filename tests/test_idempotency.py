@@ -20,9 +20,11 @@ from flask_statemanager import (
     StorageError,
     TransitionNotAllowed,
 )
-from flask_statemanager.core.idempotency import fingerprint
+from flask_statemanager.backends.sql.statements import Compiled
+from flask_statemanager.core.idempotency import Request, fingerprint
 from flask_statemanager.core.query import ChangeQuery
 from flask_statemanager.core.record import Key
+from flask_statemanager.errors import RequestInProgress
 from flask_statemanager.testing.capture import captured
 from flask_statemanager.testing.clock import START
 from tests.worlds import World, build, entered
@@ -459,3 +461,19 @@ def test_an_unusable_key_is_refused(memory: World, verb: str, key: Any, error: t
 def test_a_key_may_be_any_text(world: World, key: str) -> None:
     first = world.states.register_state(None, "user", idempotency_key=key)
     assert world.states.register_state(None, "user", idempotency_key=key) == first
+
+
+def test_a_request_waits_for_an_earlier_one_no_longer_than_its_patience(postgres_world: World) -> None:
+    """And what the transaction waits for behind that is not bounded by it."""
+    backend = postgres_world.runtime.backend
+    request = Request("ada", "update", "k", "f", timedelta(days=1), patience=0.2)
+    with backend.writing() as earlier:
+        assert backend.recall(earlier, request, START) is None
+        assert earlier.run(Compiled("SHOW lock_timeout", None, {}), {}) == [("0",)]
+        with pytest.raises(RequestInProgress), backend.writing() as later:
+            backend.recall(later, request, START)
+        backend.remember(earlier, request, "done")
+    with backend.writing() as again:
+        found = backend.recall(again, request, START)
+        assert found is not None
+        assert found.outcome == "done"
