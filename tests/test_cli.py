@@ -453,7 +453,9 @@ def test_help_names_every_command_in_80_columns(run):
         assert re.search(rf"^  {name} +\S", said, re.MULTILINE)
         assert ":raises" not in run(name, "--help").stdout
     known = "types list show register transition history rollback delete search diagram prune worker effects timers"
-    assert sorted(state.commands) == sorted([*known.split(), *["index", "snapshot", "export", "import"]])
+    assert sorted(state.commands) == sorted(
+        [*known.split(), *["index", "snapshot", "export", "import", "flows", "token"]]
+    )
     assert "..." not in said.partition("Commands:")[2]
     run("nonsense", code=2)
 

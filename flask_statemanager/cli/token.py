@@ -19,9 +19,10 @@ BYTES = 32
 @click.option("--role", "roles", metavar="ROLE", multiple=True, help="What the user is; may be given more than once.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def token(*, user: str, roles: tuple[str, ...], as_json: bool) -> None:
-    """Make a bearer token for USER, and print it with its line of STATEMANAGER_API_TOKENS.
+    """Make a bearer token of the API for USER.
 
-    Nothing is stored: the config keeps the hash, and whoever is to use the token keeps the token.
+    It is printed with its line of STATEMANAGER_API_TOKENS, and stored nowhere: the config keeps the hash, and whoever
+    is to use the token keeps the token.
     """
     made = secrets.token_urlsafe(BYTES)
     hashed = hashlib.sha256(made.encode()).hexdigest()
