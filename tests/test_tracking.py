@@ -24,6 +24,7 @@ from flask_statemanager.kv.store import KeyValueStore
 from flask_statemanager.tracking.backlog import TRIES, Backlog, Pace
 from flask_statemanager.tracking.correlation import sampled
 from flask_statemanager.tracking.redaction import MAX_URI, shown_uri
+from flask_statemanager.tracks import track
 from tests.worlds import KV_KINDS, World, build, entered, kept_by, uri_for
 
 PATIENCE = 60.0
@@ -506,7 +507,6 @@ def test_a_bucket_of_the_applications_own_is_taken() -> None:
         ({"TRACK_SAMPLE": 2}, "must be a number from 0 to 1"),
         ({"TRACK_BUCKET": "state"}, "holds the lifecycle states"),
         ({"TRACK_BUCKET": "wide"}, "declare it with shards=1"),
-        ({"BACKEND": "sql", "DATABASE_URI": "sqlite://"}, "cannot work on in-memory SQLite"),
     ],
 )
 def test_unusable_settings_are_refused(config: dict[str, Any], message: str) -> None:
@@ -518,6 +518,11 @@ def test_unusable_settings_are_refused(config: dict[str, Any], message: str) -> 
     states.define_bucket("wide", shards=2)
     with pytest.raises(ConfigurationError, match=message):
         states.init_app(app)
+
+
+def test_in_memory_sqlite_which_is_one_connection_is_refused(memory_sqlite_world: World) -> None:
+    with pytest.raises(ConfigurationError, match="cannot work on in-memory SQLite"):
+        track(memory_sqlite_world.app, memory_sqlite_world.runtime)
 
 
 # -- the backlog -------------------------------------------------------------------------------------------------------
