@@ -412,6 +412,9 @@ def test_the_reader_goes_on_through_outages_and_ends_when_nobody_listens(caplog:
     assert stage.live.read() == ["sql"]
     stage.live.close()
     assert (stage.live.read(), client.mailbox.farewell) == ([], Farewell.CLOSING)
+    stage.live.admit(stage.client(), held=False)
+    assert stage.live.read() == ["sql"]
+    stage.live.close()
 
 
 def test_closing_ends_a_reader_that_waits_for_the_storage() -> None:

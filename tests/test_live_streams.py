@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import json
 import socket
 import ssl
@@ -268,6 +269,28 @@ def test_places_are_given_back(serve: Callable[..., Service]) -> None:
         assert service.counters.value("live.clients") == 1
     until(lambda: service.counters.value("live.clients") == 0)
     assert service.counters.value("live.refused") == 2
+
+
+def test_a_place_is_given_back_when_the_application_fails_behind_it(serve: Callable[..., Service]) -> None:
+    service = serve()
+    failing = threading.Event()
+
+    @service.world.app.after_request
+    def fail(response: Any) -> Any:
+        if failing.is_set():
+            raise ZeroDivisionError
+        return response
+
+    failing.set()
+    service.world.app.config["PROPAGATE_EXCEPTIONS"] = False
+    service.world.app.logger.disabled = True  # pytest keeps what is logged, and by its traceback the response
+    assert service.get(f"{PATH}/stream").status_code == 500
+    with pytest.raises(websocket.WebSocketBadStatusException):
+        service.socket()
+    failing.clear()
+    gc.collect()
+    until(lambda: service.counters.value("live.clients") == 0)
+    assert message(service.socket())["type"] == "subscribed"
 
 
 def test_a_client_speaks_and_is_answered(serve: Callable[..., Service]) -> None:

@@ -148,9 +148,10 @@ class _Parts:
     def close(self) -> None:
         self.hub.farewell(Farewell.CLOSING)
         with self._lock:
-            readers = list(self._readers.values())
-        for reader in readers:
+            readers, self._readers = self._readers, {}
+        for name, reader in readers.items():
             reader.close(JOIN)
+            self.hub.abandon(name)
 
     def _beat(self) -> None:
         self.hub.watch_over(time.monotonic())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -30,6 +32,30 @@ class Once:
             act()
 
 
+class Forgotten:
+    """Ends stays whose response is gone without having been closed, as one that fails on its way is.
+
+    What is collected may be so at any moment, also while the same thread holds a lock that the end takes: it is only
+    noted then.
+    """
+
+    def __init__(self) -> None:
+        self._ends: deque[Once] = deque()
+
+    def watch(self, response: object, end: Once) -> None:
+        """Have a stay ended when its response is gone.
+
+        :param response: the response.
+        :param end: ends the stay, unless it has ended.
+        """
+        weakref.finalize(response, self._ends.append, end).atexit = False
+
+    def sweep(self) -> None:
+        """End those stays."""
+        while self._ends:
+            self._ends.popleft()()
+
+
 class Conversation(Iterable[bytes]):
     """The body of the response to an upgrade: the server iterates it, and the connection is spoken on meanwhile.
 
@@ -40,9 +66,13 @@ class Conversation(Iterable[bytes]):
     :param speak: speaks, until the connection is shut down.
     :param end: called behind it, or when it never comes to it.
     :param start_response: the server's.
+    :param response: the response, which is kept for as long.
     """
 
-    def __init__(self, speak: Callable[[], None], end: Callable[[], None], start_response: StartResponse) -> None:
+    def __init__(
+        self, speak: Callable[[], None], end: Callable[[], None], start_response: StartResponse, response: object = None
+    ) -> None:
+        self._response = response
         self._speak = speak
         self._end = end
         self._start_response = start_response

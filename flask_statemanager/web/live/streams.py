@@ -28,10 +28,10 @@ from .mailbox import Bounds, Farewell, Mailbox
 from .messages import Frame
 from .pace import Pace
 from .places import Places, is_ending
-from .stay import Conversation, Once, StartResponse
+from .stay import Conversation, Forgotten, Once, StartResponse
 from .upgrade import Upgrade, is_welcome, token_offered
 from .web_socket import WebSocket
-from .wire import Wire, bound, break_off, socket_in
+from .wire import CAN_WAIT, Wire, bound, break_off, socket_in
 
 FACE = "The face of live events"
 
@@ -46,7 +46,7 @@ class Stay(Struct, frozen=True):
 
     mailbox: Mailbox
     listening: Listening
-    end: Callable[[], None]
+    end: Once
 
 
 class Streams:
@@ -63,6 +63,7 @@ class Streams:
         self._pace = Pace(settings.live_heartbeat, settings.live_max_age)
         self._bounds = Bounds(settings.live_queue_events, settings.live_queue_bytes)
         self._places = Places(settings.live_clients, settings.server_threads, settings.reserved_threads)
+        self._forgotten = Forgotten()
         self.live = self._make_live()
 
     def _make_live(self) -> Live:
@@ -77,12 +78,16 @@ class Streams:
             ),
             Terms(settings.live_secrets, settings.live_queue_events),
             declarations.clock,
-            is_ending,
+            self._pulse,
         )
         runtime.closing.append(live.close)
         for name, read in live.counts().items():
             runtime.counters.follow(name, read)
         return live
+
+    def _pulse(self) -> bool:
+        self._forgotten.sweep()
+        return is_ending()
 
     def _source(self, bucket: str) -> Source:
         if bucket == BUCKET:
@@ -117,6 +122,7 @@ class Streams:
         body = EventStream(stay.mailbox, alarm, self._pace).body(stay.listening)
         response = Response(body, content_type="text/event-stream", headers=headers)
         response.call_on_close(stay.end)
+        self._forgotten.watch(response, stay.end)
         return response
 
     def socket_events(self) -> Response:
@@ -125,7 +131,7 @@ class Streams:
         :raises Problem: when the request cannot be served.
         """
         sock = socket_in(request.environ)
-        if sock is None:
+        if sock is None or not CAN_WAIT:
             raise Problem(
                 NO_WEBSOCKET,
                 "This server hands no connection over to speak WebSocket on: listen to /events/stream instead.",
@@ -149,7 +155,9 @@ class Streams:
     def _upgraded(self, upgrade: Upgrade, wire: Wire, stay: Stay) -> Response:
         web_socket = WebSocket(wire, stay.mailbox, self._pace)
         end = Once(stay.end, wire.close)
-        return Upgraded(lambda: web_socket.serve(upgrade, stay.listening), end)
+        response = Upgraded(lambda: web_socket.serve(upgrade, stay.listening), end)
+        self._forgotten.watch(response, end)
+        return response
 
     def ask_for_upgrade(self) -> Response:
         """Refuse what is no WebSocket.
@@ -166,6 +174,7 @@ class Streams:
 
     def _let_in(self, asking: Request, form: Callable[[Frame], bytes], ring: Callable[[], None]) -> Stay:
         runtime = self._runtime
+        self._forgotten.sweep()
         if not runtime.completed:
             runtime.complete(current_app.extensions)
         identity = self._doorkeeper.admit(asking, "read")
@@ -221,7 +230,7 @@ class Upgraded(Response):
         :param environ: the WSGI environment.
         :param start_response: the server's.
         """
-        return Conversation(self._speak, self._end, start_response)
+        return Conversation(self._speak, self._end, start_response, self)
 
 
 def _with_token(asking: Request) -> Request:

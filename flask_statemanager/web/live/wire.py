@@ -14,6 +14,9 @@ from .waker import Waker
 _NOW = getattr(socket, "MSG_DONTWAIT", 0)
 _PIECE = 65536
 
+CAN_WAIT = hasattr(select, "poll")
+"""Whether the system can wait for a connection together with something else; Windows cannot."""
+
 STUCK = 60.0
 """Seconds after which a connection is given up whose other side takes nothing."""
 
