@@ -18,7 +18,7 @@ from tests.servers.proxy import TcpProxy
 from tests.servers.redis_server import RedisServer
 from tests.worlds import SHARED_KV_KINDS, World, build, entered, kept_by, uri_for
 
-LIVE = {"STATEMANAGER_API_ENABLED": True, "STATEMANAGER_LIVE_HEARTBEAT": 1}
+LIVE = {"STATEMANAGER_API_ENABLED": True, "STATEMANAGER_LIVE_HEARTBEAT": 4}
 
 
 def served(world: World, stack: ExitStack) -> str:

@@ -56,7 +56,11 @@ class Service:
         return made
 
     def get(self, path: str, headers: dict[str, str] = OPERATOR) -> httpx.Response:
-        return httpx.get(f"http://{self.address}{path}", headers=headers, timeout=PATIENCE)
+        # A stream that was not refused would never end.
+        with httpx.stream("GET", f"http://{self.address}{path}", headers=headers, timeout=PATIENCE) as answer:
+            if answer.status_code >= 400:
+                answer.read()
+            return answer
 
     def told(self, way: Callable[..., Iterator[Any]], query: dict[str, str], headers: dict[str, str] = OPERATOR) -> Any:
         """The messages of a stream, which is closed behind the test."""
@@ -174,7 +178,7 @@ def test_a_user_is_told_what_is_theirs_and_by_the_rule_of_the_application(
 
 
 def test_a_stream_shows_that_it_lives_and_ends_at_its_age(serve: Callable[..., Service]) -> None:
-    service = serve(STATEMANAGER_LIVE_HEARTBEAT=0.1, STATEMANAGER_LIVE_MAX_AGE=0.5)
+    service = serve(STATEMANAGER_LIVE_HEARTBEAT=0.5, STATEMANAGER_LIVE_MAX_AGE=1.4)
     service.kv.set("a", 1)
     for way in (sockets, streams):
         messages = list(service.told(way, {}))
@@ -255,7 +259,7 @@ def test_what_is_no_websocket_is_told_what_to_do(serve: Callable[..., Service]) 
 
 
 def test_places_are_given_back(serve: Callable[..., Service]) -> None:
-    service = serve(STATEMANAGER_SERVER_THREADS=4, STATEMANAGER_RESERVED_THREADS=2, STATEMANAGER_LIVE_HEARTBEAT=0.1)
+    service = serve(STATEMANAGER_SERVER_THREADS=4, STATEMANAGER_RESERVED_THREADS=2)
     for _ in range(2):
         opened = [service.socket(), service.socket()]
         assert [message(each)["type"] for each in opened] == ["subscribed"] * 2
@@ -267,7 +271,8 @@ def test_places_are_given_back(serve: Callable[..., Service]) -> None:
     with closing(streams(service.address, {}, OPERATOR)) as messages:
         next(messages)
         assert service.counters.value("live.clients") == 1
-    until(lambda: service.counters.value("live.clients") == 0)
+    # Whether somebody still reads an event stream shows when something is written to it.
+    until(lambda: bool(service.kv.set("a", 1)) and service.counters.value("live.clients") == 0)
     assert service.counters.value("live.refused") == 2
 
 
