@@ -11,6 +11,10 @@ FLOW_TURN, FLOW_TURN_LINKED = "one turn of a conversation", "one turn of a membe
 KV_KEYS, KV_STATS = "kv.keys(prefix), page of 50", "kv.stats"
 SNAPSHOT, RESTORE, PLAIN_READ = "create_snapshot, a key", "restore_snapshot, a key", "plain read, compressed"
 
+STORE_GET, STORE_SET = "get_store_data", "set_store_data"
+STORE_SIZES = {"1 KB": 16, "100 KB": 1_500, "5 MB": 74_000}
+"""How many rows of a table are about so much as JSON."""
+
 REGISTER_MANY = "register_many of 100,000"
 HOT = "update_state, one state, 8 processes"
 HTTP = "GET a state through gunicorn"

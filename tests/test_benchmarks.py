@@ -57,6 +57,8 @@ from benchmarks.work import (
     SEARCH,
     SEEN,
     SNAPSHOT,
+    STORE_GET,
+    STORE_SET,
     UPDATE,
 )
 
@@ -117,6 +119,14 @@ def test_a_quick_run_measures_keys_beside_the_bare_driver_and_among_more_of_them
     }
     assert len(found["results"]) == 2 * len(ways)
     assert [row["work"] for row in found["figures"]] == [KV_GET, KV_SWAP]
+
+
+def test_a_quick_run_measures_stores(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    main(["stores", "--stores", "redis,sqlite", "--quick", "--no-peers", "--json", str(path)])
+    found = {(each["store"], each["work"]) for each in json.loads(path.read_text())["results"]}
+    assert {work for _store, work in found} == {f"{STORE_GET}, 1 KB", f"{STORE_SET}, 1 KB"}
+    assert len(found) == 4
 
 
 def test_a_quick_run_measures_snapshots_beside_a_plain_read(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from .backend import Ttl
 from .config import StateManagerConfig
 from .names import checked
 from .opened import OpenStores, present_stores
+from .payload import unpack
 from .sentinels import CLIENT_MANAGED, NO_UPDATE
 from .users import set_user_context
 from .versioned import StoreVersions
@@ -108,9 +109,11 @@ class StateManager(StoreVersions):
         if server is None:
             checked(store_id, "store_id")
             return CLIENT_MANAGED
-        found = stores.ask(lambda: server.get_many([store_id], owner), lambda: {store_id: CLIENT_MANAGED})
-        stores.counters.increment("hits" if store_id in found else "misses")
-        return found.get(store_id, default)
+        found: Any = stores.ask(lambda: server.held(store_id, owner), lambda: CLIENT_MANAGED)
+        if found is CLIENT_MANAGED:
+            return found
+        stores.counters.increment("misses" if found is None else "hits")
+        return default if found is None else unpack(found)
 
     def delete_store_data(self, store_id: str, user_id: str | None = None) -> bool:
         """Remove a store's value.

@@ -50,7 +50,7 @@ class ServerStateBackend(VersionedStores):
         :raises StateValidationError: when the key is impossible.
         :raises StorageError: when the storage fails, or the value is damaged.
         """
-        found = self._verbs(key).get(self._name(key, user_id))
+        found = self.held(key, user_id)
         return None if found is None else unpack(found)
 
     def set(self, key: str, value: Any, ttl: Ttl = KEEP, user_id: str | None = None) -> bool:

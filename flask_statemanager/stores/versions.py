@@ -24,6 +24,17 @@ UNDONE = "undone"
 class VersionedStores(KeptStores):
     """Reads and writes values with their versions."""
 
+    def held(self, key: str, user_id: str | None = None) -> JSONObject | None:
+        """Return a value as it is kept, for :func:`unpack`, or None: unlike the value itself it is never None.
+
+        :param key: the store's id.
+        :param user_id: whose; None for everybody's.
+        :raises StateValidationError: when the key is impossible.
+        :raises StorageError: when the storage fails.
+        """
+        found: JSONObject | None = self._verbs(key).get(self._name(key, user_id))
+        return found
+
     def get_many(self, keys: Iterable[str], user_id: str | None = None) -> dict[str, Any]:
         """Return what there is of some values, by key.
 

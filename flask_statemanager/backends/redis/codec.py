@@ -22,6 +22,10 @@ from ...errors import StorageError
 LARGE = 4096
 """Bytes of a body from which on it is compressed."""
 
+SAMPLED, SAMPLE, WORTH = 8 * 1024, 4 * 1024, 0.7
+"""From which size on a piece from the middle is tried first, how large it is, and to which share it has to shrink: what
+was compressed before and written in base64 comes to three quarters, and takes long."""
+
 LEVEL = 3
 """How hard zlib tries: beyond it, JSON gets little smaller and much slower."""
 
@@ -43,12 +47,19 @@ def packed(record: Record) -> bytes:
     data = orjson.dumps(record.data)
     body = _body(record, data)
     flags = _flags(record)
-    if len(body) >= LARGE:
+    if len(body) >= LARGE and _shrinks(body):
         smaller = zlib.compress(body, LEVEL)
         if len(smaller) < len(body):
             body, flags = smaller, flags.replace(b"-", b"") + b"z"
     size = b"%d" % len(data)
     return b"%b %b %08x\n%b" % (flags, size, _check(record.key, b"%d" % record.version, flags, size, body), body)
+
+
+def _shrinks(body: bytes) -> bool:
+    if len(body) < SAMPLED:
+        return True
+    middle = len(body) // 2
+    return len(zlib.compress(body[middle : middle + SAMPLE], LEVEL)) < WORTH * SAMPLE
 
 
 def digest_of(record: Record) -> bytes:
