@@ -60,6 +60,8 @@ def mixin(sources: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Mod
     monkeypatch.setitem(sys.modules, "xprocess", started)
 
     def load(name: str) -> ModuleType:
+        if not (sources / f"{name}.py").is_file():
+            pytest.skip(f"this release of cachelib has no tests {name}")
         spec = importlib.util.spec_from_file_location(name, sources / f"{name}.py")
         assert spec is not None
         assert spec.loader is not None

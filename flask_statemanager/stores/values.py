@@ -15,7 +15,8 @@ from types import ModuleType
 from typing import Any
 
 import orjson
-from msgspec import Struct
+from msgspec import MsgspecError, Struct
+from msgspec.json import decode
 
 from ..core.record import JSON, JSONObject
 from ..errors import ConfigurationError, StateManagerError, StateValidationError, StorageError, shown
@@ -73,11 +74,12 @@ def read(written: Written) -> Any:
     :raises ConfigurationError: when it holds a DataFrame or an array and what reads it is not installed.
     """
     try:
-        value = orjson.loads(written.text)
+        # The quickest writer and the quickest reader of large values are not of one package.
+        value = decode(written.text)
         return value if written.tag is None else _restored(value, written.tag, written.parts)
     except StateManagerError:
         raise
-    except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, RecursionError) as error:
+    except (MsgspecError, ValueError, TypeError, KeyError, IndexError, ArithmeticError, RecursionError) as error:
         raise StorageError("The value of a store is damaged: set it again.") from error
 
 
