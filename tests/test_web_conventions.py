@@ -113,6 +113,38 @@ def test_the_pages_of_the_application_stay_its_own(world: World) -> None:
     problem_of(client.get(f"{PREFIX}/key"), 404)
 
 
+def test_pages_for_errors_of_the_application_are_for_its_own_paths(
+    world: World, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.app.config.update(PROPAGATE_EXCEPTIONS=False, MAX_CONTENT_LENGTH=50)
+    for status in (404, 405, 413, 500, Exception):
+        world.app.register_error_handler(status, lambda _error: ("<h1>ours</h1>", 500))
+    problem_of(ask("PUT", "/stats", json={}), 405)
+    problem_of(ask("PATCH", "/key"), 405)
+    problem_of(ask("PUT", "/key", json={"value": "x" * 100}), 413)
+
+    def fail(_key: Any) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(world.runtime.shelves.parts("kv").bucket.backend, "fetch_unread", fail)
+    assert "secret" not in problem_of(ask("GET", "/key"), 500)["detail"]
+    assert world.app.test_client().get("/nothing").text == "<h1>ours</h1>"
+
+
+def test_an_error_that_an_extension_knows_is_its_own(world: World, ask: Ask) -> None:
+    class ExpiredTokenError(Exception):
+        """What an extension raises that checks tokens."""
+
+    world.app.register_error_handler(ExpiredTokenError, lambda _error: ({"msg": "expired"}, 401))
+    world.app.register_error_handler(Exception, lambda _error: ("<h1>ours</h1>", 500))
+
+    @world.states.identity_loader
+    def present_user() -> str:
+        raise ExpiredTokenError
+
+    assert ask("GET", "/key").get_json() == {"msg": "expired"}
+
+
 def test_what_the_application_refuses_below_the_prefix_is_a_problem(world: World, ask: Ask) -> None:
     kinds = {400: "malformed-request", 401: "unauthenticated", 403: "forbidden", 413: "too-large", 418: "http-418"}
     statuses = list(kinds)
@@ -201,6 +233,8 @@ def test_a_subclass_of_an_error_is_the_problem_of_its_class() -> None:
         (b'{"value": 1, "value": 2}', "twice"),
         (b'{"value": {"a": {"b": 1, "\\u0062": 2}}}', "twice"),
         (b'{"value": ' + b"[" * 100_000, "levels"),
+        (b'{"value": ' + b"[" * 600 + b"]" * 600 + b"}", "levels"),
+        (b'{"value": ' + b'{"a":' * 600 + b"1" + b"}" * 601, "levels"),
         (b'{"value": ' + b"9" * 5000 + b"}", "64 bits"),
     ],
     ids=lambda value: value[:20] if isinstance(value, bytes) else value,
@@ -241,6 +275,14 @@ def test_a_body_that_means_nothing_here_is_422(world: World, ask: Ask, text: str
     assert problem["type"].endswith(":invalid")
     assert field is None or field in problem["errors"]
     assert world.states.kv.count() == 0
+
+
+def test_much_that_is_wrong_makes_no_large_answer(ask: Ask) -> None:
+    members = {f"k{number}": 1 for number in range(5000)} | {"x" * 5000: 1}
+    answer = ask("PUT", "/key", json=members)
+    problem = problem_of(answer, 422)
+    assert problem["errors"]["body"] == ["There is more: 5,002 members are wrong."]
+    assert len(answer.data) < 10_000
 
 
 @pytest.mark.parametrize(

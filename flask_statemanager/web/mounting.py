@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flask import Blueprint, Flask, Response, request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from flask import Blueprint, Flask, Response, current_app, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, default_exceptions
 from werkzeug.wrappers import Response as AnyResponse
 
 from ..errors import ConfigurationError, StateManagerError
@@ -77,6 +77,10 @@ def blueprint_of(runtime: Runtime, groups: Sequence[Operations]) -> Blueprint:
         Streams(runtime, doorkeeper).add_to(blueprint)
     blueprint.register_error_handler(StateManagerError, _refused)
     blueprint.register_error_handler(HTTPException, _failed)
+    blueprint.register_error_handler(Exception, _unexpected)
+    for status in default_exceptions:
+        # An app's page for a status goes before what is registered for all of them.
+        blueprint.register_error_handler(status, _failed)
     return blueprint
 
 
@@ -102,6 +106,18 @@ def _failed(error: Exception) -> AnyResponse:
     """Answer an error of Werkzeug's, or whatever the app has raised, which Flask has logged."""
     given: AnyResponse | None = getattr(error, "response", None)
     return problem_response(problem_of(error), request_id_of(request.environ)) if given is None else given
+
+
+def _unexpected(error: Exception) -> Any:
+    """Leave an error to a handler of just its kind, such as that of an extension which checks tokens.
+
+    A page of the app's for whatever goes wrong is for people: instead of it Flask logs the error, and it is a 500.
+    """
+    known = current_app.error_handler_spec[None][None]
+    own = next((known[kind] for kind in type(error).__mro__ if kind in known and kind is not Exception), None)
+    if own is None:
+        raise error
+    return current_app.ensure_sync(own)(error)
 
 
 def _routing_problems(prefix: str) -> Callable[[], Any]:

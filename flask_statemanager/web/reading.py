@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import islice
 from typing import Any, NoReturn
 
 from flask import Request
@@ -20,6 +21,9 @@ from .problems import MALFORMED, NOT_ACCEPTABLE, UNSUPPORTED_MEDIA_TYPE, Problem
 _MOST_DIGITS = 20
 _DEEPEST = MAX_DEPTH + 10
 """Levels of a body: those of a value, and what may stand around it."""
+
+_MOST_TOLD, _LONGEST_PATH = 20, 120
+"""How many wrong members are told of, and how many characters of where each is."""
 
 
 class Parser(FlaskParser):
@@ -40,7 +44,7 @@ class Parser(FlaskParser):
         :raises StateValidationError: always.
         """
         [messages] = error.messages.values()
-        raise StateValidationError(_flat(messages)) from None
+        raise _refusal(messages) from None
 
 
 _parser = Parser()
@@ -82,7 +86,7 @@ def body_of(request: Request, schema: Schema, media_types: tuple[str, ...], limi
     try:
         return schema.load(given, unknown=RAISE)
     except ValidationError as error:
-        raise StateValidationError(_flat(error.messages)) from None
+        raise _refusal(error.messages) from None
 
 
 def read_body(request: Request, limit: int) -> bytes:
@@ -110,14 +114,37 @@ def parsed(text: bytes) -> Any:
     :raises Problem: when it is anything else.
     """
     try:
-        return json.loads(text.decode(), object_pairs_hook=_members, parse_constant=_no_number, parse_int=_integer)
+        found = json.loads(text.decode(), object_pairs_hook=_members, parse_constant=_no_number, parse_int=_integer)
     except UnicodeDecodeError as error:
         raise Problem(MALFORMED, f"The body is no UTF-8 (byte {error.start}): send JSON as UTF-8.") from None
     except RecursionError:
-        raise Problem(MALFORMED, f"The body is nested more than {_DEEPEST} levels deep: nest it less.") from None
+        raise _too_deep() from None
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise Problem(MALFORMED, f"The body is no JSON ({error.msg}, {where}): correct it.") from None
+    # What has so few brackets cannot be deeper.
+    if text.count(b"[") + text.count(b"{") > _DEEPEST and _deeper(found, _DEEPEST):
+        raise _too_deep()
+    return found
+
+
+def _too_deep() -> Problem:
+    return Problem(MALFORMED, f"The body is nested more than {_DEEPEST} levels deep: nest it less.")
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    """Tell whether a JSON value has more levels of lists and objects, which are looked at level by level."""
+    level = [value]
+    for _ in range(levels + 1):
+        level = [
+            each
+            for holder in level
+            if isinstance(holder, dict | list)
+            for each in (holder.values() if isinstance(holder, dict) else holder)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -137,6 +164,15 @@ def _integer(text: str) -> int:
     if len(text) > _MOST_DIGITS:
         raise Problem(MALFORMED, f"The integer {shown(text)} has more than 64 bits: send it as text.")
     return int(text)
+
+
+def _refusal(messages: Any) -> StateValidationError:
+    """Return the error of what a schema has refused, no larger than somebody can read."""
+    flat = _flat(messages)
+    told = {path[:_LONGEST_PATH]: each for path, each in islice(flat.items(), _MOST_TOLD)}
+    if len(flat) > len(told):
+        told["body"] = [*told.get("body", ()), f"There is more: {len(flat):,} members are wrong."]
+    return StateValidationError(told)
 
 
 def _flat(messages: Any, path: str = "") -> dict[str, list[str]]:
