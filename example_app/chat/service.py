@@ -39,16 +39,20 @@ def handle_api_response(response: TestResponse, state_manager: FlowSession) -> t
     """
     body = response.get_json(silent=True) or {}
     if response.status_code >= 400:
-        errors = body.get("errors", {})
-        told = " ".join(message for messages in errors.values() for message in messages)
-        return None, told or str(body.get("detail") or "The credit system does not answer.")
+        return None, _told(body)
     data: JSONObject = body["data"]
-    member = data.get("dashboard", {}).get("member")
-    if member is not None and data.get("token"):
-        state_manager.authenticate(member["memberID"], data["token"])
     known = {name: data[name] for name in ("dashboard", "action") if name in data}
+    member = data.get("dashboard", {}).get("member")
     if member is not None:
         known["profile"] = {"firstname": member["firstname"], "handle": member["handle"]}
         known["active_account_id"] = data["dashboard"]["account"]["accountID"]
+        if "token" in data:
+            state_manager.authenticate(member["memberID"], data["token"])
     state_manager.update_state(known)
     return data, None
+
+
+def _told(body: JSONObject) -> str:
+    """Return what the user reads of a refusal."""
+    messages = [message for messages in body.get("errors", {}).values() for message in messages]
+    return " ".join(messages) or str(body.get("detail") or "The credit system does not answer.")

@@ -62,13 +62,18 @@ def messages_in(delivery: Any) -> Iterator[Incoming]:
     """
     for entry in _list(delivery, "entry"):
         for change in _list(entry, "changes"):
-            value = change.get("value") if isinstance(change, dict) else None
-            for message in _list(value, "messages"):
-                number, name = message.get("from"), message.get("id")
-                if isinstance(number, str) and number and isinstance(name, str) and name:
-                    text = message.get("text")
-                    body = text.get("body") if isinstance(text, dict) else ""
-                    yield Incoming(number, name, str(body or ""))
+            for message in _list(change.get("value"), "messages"):
+                found = _incoming(message)
+                if found is not None:
+                    yield found
+
+
+def _incoming(message: dict[str, Any]) -> Incoming | None:
+    number, name, text = message.get("from"), message.get("id"), message.get("text")
+    if not (isinstance(number, str) and number and isinstance(name, str) and name):
+        return None
+    body = text.get("body") if isinstance(text, dict) else ""
+    return Incoming(number, name, str(body or ""))
 
 
 def delivery_of(number: str, text: str, message_id: str | None = None) -> bytes:
