@@ -129,7 +129,7 @@ def test_flask_caching_keeps_views_in_a_bucket(kv_world: World) -> None:
     kv_world.states.define_bucket("views")
     app, calls = kv_world.app, []
     kind = "flask_statemanager.integrations.flask_caching.cache"
-    caching = Cache(config={"CACHE_TYPE": kind, "CACHE_STATEMANAGER_BUCKET": "views", "CACHE_KEY_PREFIX": "v:"})
+    caching = Cache(config={"CACHE_TYPE": kind, "CACHE_BUCKET": "views", "CACHE_KEY_PREFIX": "v:"})
     caching.init_app(app)
 
     @app.get("/")
@@ -143,7 +143,7 @@ def test_flask_caching_keeps_views_in_a_bucket(kv_world: World) -> None:
     assert len(kv_world.states.bucket("views").kv.keys("cache:v~3A:")) == 1
     kv_world.clock.advance(61)
     assert client.get("/").text == "called 2 times"
-    with pytest.raises(ConfigurationError, match="CACHE_STATEMANAGER_BUCKET"):
+    with pytest.raises(ConfigurationError, match="CACHE_BUCKET"):
         flask_caching_cache(app, {}, [1], {})
     with pytest.raises(ConfigurationError, match=r"flask_caching\.cache"):
         StateManagerCache(app, {})  # type: ignore[arg-type]

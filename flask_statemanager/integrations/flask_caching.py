@@ -11,7 +11,7 @@ from ..core.buckets import KV
 from ..errors import ConfigurationError, shown
 from .cachelib import StateManagerCache
 
-BUCKET_KEY = "CACHE_STATEMANAGER_BUCKET"
+BUCKET_KEY = "CACHE_BUCKET"
 """The key of Flask-Caching's configuration that names the bucket."""
 
 
@@ -19,7 +19,7 @@ def cache(_app: Flask, config: Mapping[str, Any], args: Sequence[Any], options: 
     """Make the cache of a Flask-Caching object, which is to name this function as its ``CACHE_TYPE``.
 
     :param _app: the app.
-    :param config: its configuration, in which ``CACHE_STATEMANAGER_BUCKET`` names the bucket.
+    :param config: its configuration, in which ``CACHE_BUCKET`` names the bucket.
     :param args: ``CACHE_ARGS``, of which there are none here.
     :param options: ``CACHE_OPTIONS``, as for the class, with the default timeout.
     :raises ConfigurationError: when there are arguments.
