@@ -28,7 +28,7 @@ Timeout = int | timedelta | None
 class StateManagerCache(BaseCache):
     """Keeps a cache in a bucket.
 
-    >>> # app.config.update(SESSION_TYPE="cachelib", SESSION_CACHELIB=StateManagerCache(bucket="sessions"))
+    Flask-Session takes one as ``SESSION_CACHELIB = StateManagerCache(bucket="sessions")``.
 
     :param bucket: a declared bucket of the current app.
     :param default_timeout: seconds that a value is kept where the caller does not say; 0 for ever.

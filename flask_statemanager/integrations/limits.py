@@ -34,8 +34,7 @@ class _Full(StateManagerError):
 class StateManagerStorage(Storage, MovingWindowSupport, SlidingWindowCounterSupport):
     """Keeps the counts of limits.
 
-    >>> # import flask_statemanager.integrations.limits
-    >>> # Limiter(get_remote_address, app=app, storage_uri="statemanager://kv")
+    Flask-Limiter takes it as ``storage_uri="statemanager://kv"``.
 
     :param uri: ``statemanager://`` and a declared bucket of the current app; ``kv`` without one.
     :param wrap_exceptions: as in limits.

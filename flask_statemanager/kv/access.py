@@ -6,9 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-from msgspec import Struct
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..core.buckets import KV, BucketDefinition, BucketRegistry, check_secrets
 from .parts import KvParts
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
     from .store import KeyValueStore
 
 
-class NamedBucket(Struct, frozen=True):
+class NamedBucket(NamedTuple):
     """One declared bucket.
 
     :param name: the collection.
