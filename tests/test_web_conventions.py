@@ -321,6 +321,7 @@ def test_only_json_is_read(ask: Ask, headers: dict[str, str]) -> None:
         (JSON, 200),
         ("text/html, */*;q=0.1", 200),
         ("application/*", 200),
+        ("application/json; charset=utf-8", 200),
         ("text/html", 406),
         ("application/json;q=0", 406),
         ("application/xml, text/*", 406),

@@ -193,6 +193,8 @@ def test_several_operations_are_done_or_none(everywhere: World) -> None:
         ([{"op": "set", "key": "a"}], "operations.0.value"),
         ([{"op": "remove", "key": "a", "value": 1}], "operations.0.value"),
         ([{"op": "remove", "key": "a", "ttl": 1}], "operations.0.ttl"),
+        ([{"op": "check", "key": "a"}], "operations.0.expect"),
+        ([{"op": "check", "key": "a", "expect": None, "metadata": {}}], "operations.0.metadata"),
         ([{"op": "put", "key": "a", "value": 1}], "operations.0.op"),
         ([{"op": "remove", "key": "a", "expect": "1"}], "operations.0.expect"),
         ([{"op": "remove", "key": "a"}, {"op": "set", "key": "a", "value": 1}], "writes"),
@@ -230,7 +232,7 @@ def test_a_key_that_begins_with_a_reserved_word_is_reached_below_keys(ask: Ask, 
 
 def test_a_reserved_path_tells_its_own_methods(ask: Ask) -> None:
     refused = ask("PUT", "/stats", json={"value": 1})
-    problem_of(refused, 405)
+    assert "/keys/" in problem_of(refused, 405)["detail"]
     assert set(refused.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
     assert "/keys/" in problem_of(ask("GET", "/stats/more"), 404)["detail"]
 
@@ -263,6 +265,30 @@ def test_buckets_can_be_kept_from_the_api(request: pytest.FixtureRequest, tmp_pa
         ask = asking(world)
         assert data_of(ask("PUT", "/key?bucket=flags", json={"value": 1}))
         problem_of(ask("GET", "/key"), 422)
+
+
+def test_secrets_of_a_bucket_are_shown_to_nobody_and_not_lost_by_sending_back_what_was_shown(everywhere: World) -> None:
+    ask, vault = asking(everywhere), everywhere.states.bucket("vault").kv
+    everywhere.states.define_bucket("vault", secrets=["auth.password"])
+    value = {"name": "ada", "auth": {"password": "s3cret", "since": 5}}
+    shown = {"name": "ada", "auth": {"password": "[redacted]", "since": 5}}
+    assert data_of(ask("PUT", "/key?bucket=vault", json={"value": value}))["value"] == shown
+    assert data_of(ask("GET", "/key?bucket=vault&include_metadata=true"))["value"] == shown
+    assert vault.get("key") == value
+    refusals = [
+        ("PUT", "/key", {"value": shown}, "value.auth.password"),
+        ("POST", "/cas", {"key": "key", "expected": value, "new_value": shown}, "new_value.auth.password"),
+        (
+            "POST",
+            "/bulk",
+            {"operations": [{"op": "set", "key": "key", "value": shown}]},
+            "operations.0.value.auth.password",
+        ),
+    ]
+    for method, path, body, field in refusals:
+        assert field in problem_of(ask(method, f"{path}?bucket=vault", json=body), 422)["errors"]
+    assert vault.get("key") == value
+    assert data_of(ask("PUT", "/key?bucket=vault", json={"value": {"auth": None}}))["value"] == {"auth": None}
 
 
 def test_what_the_cache_has_is_answered_as_what_the_store_has(

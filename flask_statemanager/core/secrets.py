@@ -34,6 +34,24 @@ def redacted(value: JSON, paths: Paths) -> JSON:
     return shown
 
 
+def covered(value: JSON, paths: Paths) -> str | None:
+    """Return where a cover stands in place of a secret, as in a value that was shown and is sent back; else None.
+
+    >>> covered({"auth": {"token": "[redacted]"}}, ["auth.token"])
+    'auth.token'
+
+    :param value: any JSON value.
+    :param paths: where the secrets are.
+    """
+    for path in paths:
+        found = value
+        for name in path.split("."):
+            found = found.get(name) if isinstance(found, dict) else None
+        if found == REDACTED:
+            return path
+    return None
+
+
 def without(value: JSON, secret: str | None) -> JSON:
     """Return a value in whose texts and names a secret is covered wherever it stands.
 

@@ -77,8 +77,8 @@ class KvAccess(ABC):
         :param max_value_bytes: the most bytes of a value and its metadata as JSON; None for
             ``STATEMANAGER_MAX_VALUE_BYTES``.
         :param shards: on Redis, over how many hash slots the bucket is spread; it cannot be changed later.
-        :param secrets: dotted paths of members of the values, such as ``auth.token``, which events, followers and
-            caches do not get to see.
+        :param secrets: dotted paths of members of the values, such as ``auth.token``, which events, followers,
+            caches and those who ask the API do not get to see.
         :returns: the declaration.
         :raises ConfigurationError: when something in it is unusable, or a request is under way.
         """

@@ -213,4 +213,6 @@ def acceptable(accept: str | None, produced: tuple[str, ...]) -> str:
 
 @lru_cache(maxsize=256)
 def _chosen(accept: str, produced: tuple[str, ...]) -> str | None:
-    return parse_accept_header(accept, MIMEAccept).best_match(produced)
+    ranges = parse_accept_header(accept, MIMEAccept)
+    # Many clients name a charset, which JSON has none of (RFC 8259 section 11); no other parameter matters here either.
+    return MIMEAccept([(name.partition(";")[0], quality) for name, quality in ranges]).best_match(produced)

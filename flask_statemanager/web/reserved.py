@@ -9,6 +9,7 @@ from typing import Any
 from flask import Response, current_app, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from ..errors import shown
 from .operation import Operation
 from .problems import NO_ROUTE, Problem
 
@@ -48,14 +49,11 @@ class Unreserved:
         """
         if key.partition("/")[0] not in self._words:
             return self._view(key=key)
+        meant = f"If {shown(key)} is meant as a key: its first segment is a reserved word, so that its path is /keys/ "
         others = other_methods()
         if others:
-            raise MethodNotAllowed(others)
-        raise Problem(
-            NO_ROUTE,
-            f"There is nothing at this path. If {key!r} is meant as a key: its first segment is a reserved word, so "
-            "that its path is /keys/ and the key.",
-        )
+            raise MethodNotAllowed(others, f"This path takes {', '.join(others)}. {meant}and the key.")
+        raise Problem(NO_ROUTE, f"There is nothing at this path. {meant}and the key.")
 
 
 def known_methods() -> dict[str, bool]:

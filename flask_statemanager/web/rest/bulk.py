@@ -17,7 +17,8 @@ from ..fields import choice, moment, number, several
 from ..operation import Operations
 from .once import once
 from .schemas import KEY_RULE, Metadata, Ttl, WriteBody
-from .store import BucketQuery, origin_of, store_of
+from .shown import check_uncovered
+from .store import BucketQuery, origin_of, parts_of, store_of
 
 operations = Operations("several keys", "Several writes at once.")
 
@@ -29,7 +30,7 @@ _SETTING = ("value", "metadata", "ttl")
 class Write(Schema):
     """One of several operations."""
 
-    op = choice("What to do; `check` only looks at its `expect`.", (REMOVE, CHECK, SET), required=True)
+    op = choice("What to do; `check` only looks at its `expect`, which it needs.", (REMOVE, CHECK, SET), required=True)
     key = fields.String(required=True, metadata=KEY_RULE)
     value = fields.Raw(
         allow_none=True,
@@ -81,8 +82,12 @@ def write_several(call: Call) -> Answer:
     :param call: the call.
     """
     store, asked = store_of(call), call.body["operations"]
+    secrets = parts_of(call).definition.secrets
+    for place, each in enumerate(asked):
+        check_uncovered(each.get("value"), secrets, f"operations.{place}.value")
+        _check(each, place)
     conditions = [_condition(each) for each in asked if "expect" in each]
-    writes = [_write(each, place) for place, each in enumerate(asked) if each["op"] != CHECK]
+    writes = [_write(each) for each in asked if each["op"] != CHECK]
 
     def work() -> Answer:
         done = store.apply(conditions, writes, **origin_of(call))
@@ -96,14 +101,20 @@ def _condition(given: dict[str, Any]) -> If:
     return If.absent(given["key"]) if expected is None else If.version(given["key"], expected)
 
 
-def _write(given: dict[str, Any], place: int) -> Put | Remove:
-    if given["op"] == SET:
-        if "value" not in given:
-            raise StateValidationError({f"operations.{place}.value": ["Missing: null is a value, too."]})
-        return Put(given["key"], given["value"], given.get("metadata", KEEP), given.get("ttl", KEEP))
-    for name in _SETTING:
+def _check(given: dict[str, Any], place: int) -> None:
+    """Refuse an operation that lacks what it needs, or has what means nothing to it."""
+    where, needed = f"operations.{place}", {SET: "value", CHECK: "expect"}.get(given["op"])
+    if needed is not None and needed not in given:
+        told = "Missing: null is a value, too." if needed == "value" else "Missing: a version, or null for no such key."
+        raise StateValidationError({f"{where}.{needed}": [told]})
+    for name in _SETTING if given["op"] != SET else ():
         if name in given:
-            raise StateValidationError({f"operations.{place}.{name}": ["Only 'set' takes one."]})
+            raise StateValidationError({f"{where}.{name}": ["Only 'set' takes one."]})
+
+
+def _write(given: dict[str, Any]) -> Put | Remove:
+    if given["op"] == SET:
+        return Put(given["key"], given["value"], given.get("metadata", KEEP), given.get("ttl", KEEP))
     return Remove(given["key"])
 
 

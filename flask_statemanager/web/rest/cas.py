@@ -10,7 +10,8 @@ from ..operation import Operations
 from ..problems import NOT_SWAPPED, Problem
 from .once import once
 from .schemas import KEY_RULE, Ttl, WriteBody
-from .store import BucketQuery, origin_of, store_of
+from .shown import check_uncovered
+from .store import BucketQuery, origin_of, parts_of, store_of
 
 operations = Operations("compare and swap", "Changing a value if it is the expected one.")
 
@@ -54,6 +55,7 @@ def compare_and_swap(call: Call) -> Answer:
     :raises Problem: when another value is there.
     """
     store, body = store_of(call), call.body
+    check_uncovered(body["new_value"], parts_of(call).definition.secrets, "new_value")
 
     def swap() -> Answer:
         key, wanted, value = body["key"], body["expected"], body["new_value"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +10,7 @@ from marshmallow import Schema, fields, validate
 
 from ...core.clock import iso
 from ...core.record import Record, living
+from ...core.secrets import redacted
 from ...core.step import Step
 from ...errors import StateNotFound
 from ...kv.decisions import Set
@@ -23,7 +25,7 @@ from ..problems import INVALID, Problem
 from ..reserved import CATCH_ALL
 from .once import once
 from .schemas import KEY_RULE, Entry, Metadata, Removed, Ttl, WriteBody
-from .shown import shown_key
+from .shown import check_uncovered, shown_key
 from .store import BucketQuery, origin_of, parts_of, store_of
 
 operations = Operations("keys and values", "Values under keys, with versions.")
@@ -89,11 +91,12 @@ def list_keys(call: Call) -> Answer:
 
 def _get(call: Call, key: str) -> Answer:
     """A missing key is 404. The ``ETag`` is the version."""
-    name = check_key(key)
-    found = parts_of(call).bucket.find_unread(name)
+    name, parts = check_key(key), parts_of(call)
+    found = parts.bucket.find_unread(name)
     if found is None:
         raise StateNotFound(name, kind="key")
-    return Answer(shown_key(name, found, whole=call.query["include_metadata"]), version=found.version)
+    whole = call.query["include_metadata"]
+    return Answer(shown_key(name, found, parts.definition.secrets, whole=whole), version=found.version)
 
 
 def _put(call: Call, key: str) -> Answer:
@@ -101,6 +104,7 @@ def _put(call: Call, key: str) -> Answer:
     parts, body, conditions = parts_of(call), call.body, call.preconditions
     if body.get("key", key) != key:
         raise Problem(INVALID, "The key in the body is another than the one in the path: leave it out.")
+    check_uncovered(body["value"], parts.definition.secrets, "value")
 
     def write(expect: int | None, *, absent: bool) -> Answer:
         metadata, ttl = body.get("metadata", KEEP), body.get("ttl", KEEP)
@@ -108,7 +112,7 @@ def _put(call: Call, key: str) -> Answer:
         origin = parts.origin(**origin_of(call))
         record = parts.bucket.write(key, put, origin=origin, expect=expect)
         assert record is not None, "a value was written"
-        return Answer(_shown(record, whole=True), 201 if put.begun else 200, record.version)
+        return Answer(_shown(record, parts.definition.secrets), 201 if put.begun else 200, record.version)
 
     def work() -> Answer:
         if not conditions:
@@ -163,13 +167,15 @@ def _version(call: Call, key: str) -> int | None:
     return None if found is None else found.version
 
 
-def _shown(record: Record, *, whole: bool) -> dict[str, Any]:
-    data: dict[str, Any] = {"key": record.key.name, "value": record.data[VALUE], "version": record.version}
-    if whole:
-        data["metadata"] = record.metadata
-        times = {"created_at": record.created_at, "updated_at": record.updated_at, "expires_at": record.expires_at}
-        data |= {name: None if moment is None else iso(moment) for name, moment in times.items()}
-    return data
+def _shown(record: Record, secrets: Sequence[str]) -> dict[str, Any]:
+    times = {"created_at": record.created_at, "updated_at": record.updated_at, "expires_at": record.expires_at}
+    return {
+        "key": record.key.name,
+        "value": redacted(record.data[VALUE], secrets) if secrets else record.data[VALUE],
+        "version": record.version,
+        "metadata": record.metadata,
+        **{name: None if moment is None else iso(moment) for name, moment in times.items()},
+    }
 
 
 for _rule, _suffix in (("/keys/<path:key>", "_below_keys"), (CATCH_ALL, "")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...errors import shown
 from ...lifecycle.definitions import Definitions, TypeDefinition
 from ...lifecycle.diagram import dot, mermaid
 from ...lifecycle.machine import Machine
@@ -71,7 +72,7 @@ def draw_type(call: Call, state_type: str) -> Answer:
 def _declared(call: Call, state_type: str) -> TypeDefinition:
     found = call.runtime.declarations.definitions.find(state_type)
     if found is None:
-        raise Problem(NOT_FOUND, f"There is no type {state_type!r}: GET /types lists them.")
+        raise Problem(NOT_FOUND, f"There is no type {shown(state_type)}: GET /types lists them.")
     return found
 
 
