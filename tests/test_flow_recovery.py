@@ -163,7 +163,18 @@ def test_it_says_so_too_where_the_expiry_was_written_down(talk: World) -> None:
         {"flow_data": {"path": "offer", "component": "amount", "previous": [7]}},
         {"flow_data": {"path": "offer", "component": "amount", "validation": {"attempts": 3}}},
         {"flow_data": {"path": "offer", "component": "amount", "validation": {"attempts": {"amount": "x"}}}},
+        {"flow_data": {"path": "offer", "component": "amount", "recoveries": -5}},
+        {"flow_data": {"path": "offer", "component": "amount", "validation": {"context": 5}}},
+        {"flow_data": {"path": "offer", "component": "amount", "validation": None}},
+        {"flow_data": None},
+        {"flow_data": {"path": "offer", "component": "amount", "previous": [{"path": 5, "data": 7}]}},
         {"flow_data": {}, "auth": "a token"},
+        {"auth": {"token": "x"}},
+        {"auth": {"token": "x", "expires_at": "soon"}},
+        {"auth": {"token": "x", "expires_at": "2026-01-31"}},
+        {"_channels": [7]},
+        {"profile": 7},
+        {"member_id": 7},
     ],
 )
 def test_a_damaged_document_begins_clean_with_the_channel_kept(small_talk: World, value: Any) -> None:
@@ -174,6 +185,16 @@ def test_a_damaged_document_begins_clean_with_the_channel_kept(small_talk: World
     assert say(small_talk, "offer", "12") == [("How much?",), ("To whom?",)]
     (found,) = small_talk.states.flows.audit.of_channel("web", "v1", event="recovery")[-1:]
     assert found.details["how"] == "clean"
+
+
+@pytest.mark.parametrize("value", [{"auth": {"token": "x"}}, {"flow_data": []}, {"member_id": 7}, {"_channels": 7}])
+def test_a_damaged_document_does_not_fail_a_session(small_talk: World, value: Any) -> None:
+    overwrite(small_talk, value)
+    session = small_talk.states.flows.open("web", "v1")
+    assert (session.is_authenticated(), session.get_state()["flow_data"]["path"]) == (False, None)
+    session.link_member("ada")
+    session.update_state({"profile": {"name": "Ada"}})
+    assert say(small_talk, "hello") == [("Welcome, Ada.",)], "it was mended by what was written"
 
 
 def test_a_damaged_document_of_a_member_keeps_the_member(talk: World) -> None:

@@ -17,6 +17,7 @@ from ..core.step import Decide, Step
 from ..core.together import Together
 from ..errors import StateConflict, StateManagerError
 from .channel import Channel
+from .damage import sound
 from .document import CHANNELS, LINK, Act, Documents, Situation, linked_to
 from .parts import FlowParts
 
@@ -284,8 +285,7 @@ class _Saving:
 
 
 def _document(record: Record | None) -> JSONObject | None:
-    value = None if record is None else record.data.get(VALUE)
-    return value if isinstance(value, dict) else None
+    return None if record is None else sound(record.data.get(VALUE))
 
 
 def _differs(before: Situation, after: Situation, name: str) -> bool:

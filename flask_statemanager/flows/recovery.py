@@ -14,15 +14,13 @@ from typing import Any
 from ..core.clock import iso
 from ..core.record import JSONObject
 from ..errors import StateValidationError, shown
+from .damage import RECOVERIES
 from .document import CHANNELS, FLOW, Act, Situation, edited
 
 RETRY, PREVIOUS, RESTART, HOME = "retry", "previous", "restart", "home"
 
 RUNGS = (RETRY, PREVIOUS, RESTART, HOME)
 """The ways of recovering, the gentlest first."""
-
-RECOVERIES = "recoveries"
-"""The member of a flow that counts the rungs since it made progress last."""
 
 Back = Callable[[JSONObject], bool]
 """Tells of a remembered step, ``{"path", "component", "data"}``, whether one may go back to it."""
@@ -98,37 +96,6 @@ class Recovery(ABC):
     def _present_flow(self) -> JSONObject:
         found: JSONObject = self._situation.document(self._now()).get(FLOW, {})
         return found
-
-
-def is_damaged(document: JSONObject) -> bool:
-    """Tell whether a document is not what a session writes: another program's, or the work of a fault.
-
-    :param document: what is stored.
-    """
-    flow = document.get(FLOW, {})
-    if not isinstance(flow, dict) or not _fits(document, _TOP):
-        return True
-    attempts = (flow.get("validation") or {}).get("attempts", {}) if _fits(flow, _FLOW) else None
-    return not (
-        isinstance(attempts, dict)
-        and all(isinstance(step, dict) for step in flow.get("previous", ()))
-        and all(type(count) is int for count in attempts.values())
-    )
-
-
-_TOP: Mapping[str, type | tuple[type, ...]] = {"auth": dict, "member_id": str, CHANNELS: list, "_metadata": dict}
-_FLOW: Mapping[str, type | tuple[type, ...]] = {
-    "path": str,
-    "component": (str, int),
-    "data": dict,
-    "validation": dict,
-    "previous": list,
-    RECOVERIES: int,
-}
-
-
-def _fits(members: JSONObject, kinds: Mapping[str, type | tuple[type, ...]]) -> bool:
-    return all(isinstance(members[name], kind) for name, kind in kinds.items() if members.get(name) is not None)
 
 
 def _begun_anew(document: JSONObject, now: datetime) -> JSONObject:

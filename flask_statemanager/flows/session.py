@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from ..core.codec import clean
+from ..core.held import VALUE
 from ..core.ports import UNSEEN, Seen
 from ..core.record import JSON, JSONObject, Record
 from ..core.secrets import without
@@ -18,6 +19,7 @@ from .accessors import Accessors
 from .atomic import AtomicStateManager, RedisAtomic
 from .channel import Channel
 from .conversations import Conversations, Found
+from .damage import is_damaged
 from .document import Act, Situation
 from .messaging import Message
 from .outgoing import Outgoing
@@ -146,6 +148,12 @@ class FlowSession(Accessors, Verbs, Recovery):
     def is_new(self) -> bool:
         """Whether nothing was stored of this conversation when it was read."""
         return self._found.record is None or self._found.situation.documents.get(self.home) is None
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether what was stored is no document of a session, so that this one begins anew."""
+        record = self._found.record
+        return record is not None and is_damaged(record.data.get(VALUE))
 
     @property
     def pending(self) -> bool:

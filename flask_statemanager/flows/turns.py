@@ -23,7 +23,6 @@ from .document import linked_to
 from .engine import Engine
 from .failures import ErrorHandler
 from .parts import FlowParts
-from .recovery import is_damaged
 from .registry import FlowRegistry
 from .responsibilities import Wardenship
 from .sending import LEFT, TURN, Sending, stored
@@ -202,7 +201,7 @@ class Turns:
     def _begins_anew(self, session: FlowSession) -> str | None:
         """Tell why a conversation that was there is not there any more, as a field of the texts; None otherwise."""
         if not session.is_new:
-            if not is_damaged(session.document):
+            if not session.is_damaged:
                 return None
             session.begin_anew()
             return "damaged"
