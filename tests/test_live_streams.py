@@ -340,6 +340,23 @@ def _lazy(service: Service, query: str = "", room: int = 4096) -> socket.socket:
     return made
 
 
+def test_a_client_that_only_asks_is_not_answered_without_bounds(serve: Callable[..., Service]) -> None:
+    service = serve(STATEMANAGER_LIVE_QUEUE_EVENTS=5, STATEMANAGER_LIVE_HEARTBEAT=3600)
+    lazy = _lazy(service)
+    until(lambda: service.counters.value("live.clients") == 1)
+    [client] = hub_of(service)._everyone()
+    append, waiting = client.mailbox._append, []
+
+    def watched(data: bytes, cursor: str) -> None:
+        append(data, cursor)
+        waiting.append(len(client.mailbox._waiting))
+
+    client.mailbox._append = watched
+    lazy.sendall(b"\x89\x80\0\0\0\0" * 5000 + b"\x88\x82\0\0\0\0\x03\xe8")
+    until(lambda: service.counters.value("live.clients") == 0)
+    assert 5 <= max(waiting) <= 5 + 1  # and the answer to the end
+
+
 def _texts(data: bytes) -> list[Any]:
     """The messages in what a server has sent."""
     data = data.partition(b"\r\n\r\n")[2]

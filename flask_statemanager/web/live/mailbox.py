@@ -101,13 +101,14 @@ class Mailbox:
                 self._append(self._form(frame), frame.cursor)
             return self._size
 
-    def answer(self, data: bytes) -> None:
+    def answer(self, data: bytes, *, may_drop: bool = False) -> None:
         """Put in what the transport itself has to say, behind all that waits.
 
         :param data: as it is sent.
+        :param may_drop: leave it out where too much waits, as a client can ask for it as often as it likes.
         """
         with self._lock:
-            if self.farewell is None:
+            if self.farewell is None and not (may_drop and self._full()):
                 self._append(data, self._waiting[-1][1] if self._waiting else self.cursor)
 
     def end(self, farewell: Farewell) -> None:

@@ -128,7 +128,8 @@ class WebSocket:
     def _answer(self, connection: WSConnection, event: Event) -> None:
         """Answer pings and the end; what the client tells otherwise is not listened to."""
         if isinstance(event, Ping):
-            self._mailbox.answer(connection.send(event.response()))
+            # Not each ping has to be answered (RFC 6455, section 5.5.3).
+            self._mailbox.answer(connection.send(event.response()), may_drop=True)
         elif isinstance(event, CloseConnection):
             self._close(connection, event.response())
 
