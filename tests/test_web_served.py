@@ -111,6 +111,14 @@ def test_a_body_in_chunks_is_read_up_to_the_limit(server: WebServer) -> None:
     assert ask(server, "GET", "/chunks")[2]["data"]["version"] == 1
 
 
+@pytest.mark.parametrize("body", [b'zz\r\n{"value": 1}\r\n0\r\n\r\n', b'5\r\n{"val\r\nzz\r\n'])
+def test_malformed_chunks_are_the_clients_fault(server: WebServer, body: bytes) -> None:
+    status, media_type, problem = ask(server, "PUT", "/broken", body, **{"Transfer-Encoding": "chunked"})
+    assert (status, media_type) == (400, "application/problem+json")
+    assert "chunks" in problem["detail"]
+    assert ask(server, "GET", "/broken")[0] == 404
+
+
 def test_both_processes_answer_alike(server: WebServer) -> None:
     ask(server, "PUT", "/shared", '{"value": 0}')
     for number in range(1, 11):

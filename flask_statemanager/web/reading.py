@@ -12,6 +12,7 @@ from flask import Request
 from marshmallow import RAISE, Schema, ValidationError
 from webargs.flaskparser import FlaskParser
 from werkzeug.datastructures import MIMEAccept
+from werkzeug.exceptions import HTTPException
 from werkzeug.http import parse_accept_header
 
 from ..core.codec import MAX_DEPTH
@@ -95,16 +96,26 @@ def read_body(request: Request, limit: int) -> bytes:
     :param request: the request.
     :param limit: the most of them.
     :raises LimitExceeded: when there are more.
+    :raises Problem: when they cannot be received.
     """
     announced = request.content_length
     if announced is not None and announced > limit:
         raise LimitExceeded("The body", limit, announced)
     found = bytearray()
-    while chunk := request.stream.read(limit + 1 - len(found)):
+    while chunk := _received(request, limit + 1 - len(found)):
         found += chunk
         if len(found) > limit:
             raise LimitExceeded("The body", limit, len(found))
     return bytes(found)
+
+
+def _received(request: Request, most: int) -> bytes:
+    try:
+        return request.stream.read(most)
+    except HTTPException:
+        raise
+    except Exception as error:  # for malformed chunks, and clients that are gone, each server raises something else
+        raise Problem(MALFORMED, "The body breaks off, or its chunks are malformed: send it again.") from error
 
 
 def parsed(text: bytes) -> Any:
