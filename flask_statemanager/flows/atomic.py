@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from ..core.clock import iso
 from ..core.codec import clean, copied
 from ..core.held import VALUE, put, taken_away
+from ..core.names import check_text
 from ..core.patch import merge
 from ..core.ports import UNSEEN
 from ..core.record import JSON, JSONObject, Key, Record, living
@@ -146,7 +147,7 @@ def atomic_name(key: object) -> str:
     """
     if not isinstance(key, str) or not key or len(key) > MAX_KEY:
         raise StateValidationError({"key": [f"Must be text of 1 to {MAX_KEY} characters, not {shown(key)}."]})
-    return ATOMIC + coded(key, "key")
+    return ATOMIC + coded(check_text(key, "key", MAX_KEY), "key")
 
 
 class Conversation(Protocol):
@@ -279,8 +280,9 @@ class AtomicStateManager:
             return False, None, str(error)
 
     def _tracked(self, key: str, operation: str, value: Any, ttl: float | None, max_retries: int) -> JSON:
-        self._attempts[operation] = self._attempts.get(operation, 0) + 1
-        self._last = {"operation": operation, "key": key, "at": iso(self._atomic.now())}
+        named = operation if operation in OPERATIONS else shown(operation)
+        self._attempts[named] = self._attempts.get(named, 0) + 1
+        self._last = {"operation": named, "key": key, "at": iso(self._atomic.now())}
         try:
             if key in self._own_keys() and operation in OPERATIONS:
                 found = self._on_conversation(operation, value)

@@ -27,6 +27,7 @@ from .channel import Channel, member_key
 from .document import written
 from .parts import FlowParts, Note
 from .redaction import Redaction
+from .redaction import body as length_of
 from .results import ValidationResult
 from .session import FlowSession
 
@@ -169,7 +170,7 @@ class FlowAuditLogger:
         :param body: the message.
         :param incoming: whether the user has sent it.
         """
-        self.log_event(INCOMING if incoming else OUTGOING, body=body)
+        self.log_event(INCOMING if incoming else OUTGOING, body=length_of(body))
 
 
 class Audit:

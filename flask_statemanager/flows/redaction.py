@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -55,7 +56,7 @@ class Redaction(Struct, frozen=True):
         if folded in self.secrets:
             return REDACTED
         if folded in self.bodies:
-            return item if item is None or isinstance(item, bool) else body(item)
+            return item if item is None or isinstance(item, bool) or _is_length(item) else body(item)
         return self(item)
 
 
@@ -65,3 +66,22 @@ def body(said: Any) -> dict[str, int]:
     :param said: a text, or anything else.
     """
     return {"characters": len(said) if isinstance(said, str) else len(str(said))}
+
+
+def unsaid(text: str, said: JSON) -> str:
+    """Return a text, for example why an input was refused, without what was said in it.
+
+    >>> unsaid("'four' is no number", "four")
+    "'[redacted]' is no number"
+
+    :param text: the text.
+    :param said: a message: a text, or an object with texts.
+    """
+    for word in said.values() if isinstance(said, dict) else (said,):
+        if isinstance(word, str) and word.strip():
+            text = re.sub(rf"(?<!\w){re.escape(word.strip())}(?!\w)", REDACTED, text, flags=re.IGNORECASE)
+    return text
+
+
+def _is_length(item: Any) -> bool:
+    return isinstance(item, dict) and item.keys() == {"characters"} and type(item["characters"]) is int

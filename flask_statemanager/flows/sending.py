@@ -16,6 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..core.clock import from_iso, iso
+from ..core.codec import clean
 from ..core.enqueues import Enqueues
 from ..core.held import VALUE, put, taken_away
 from ..core.jobs import DONE, EFFECT, PENDING, Job, JobQuery
@@ -173,16 +174,19 @@ class Sending:
                 self._jobs.save(unit, job.ended(DONE, self._bucket.clock.now()), wait=False)
 
 
-def stored(messages: Sequence[Message], digest: str) -> list[JSONObject]:
+def stored(messages: Sequence[Message], digest: str, limit: int) -> list[JSONObject]:
     """Write messages as they are kept until they are sent, each with a key.
 
     :param messages: the messages, in order.
     :param digest: of the message that they answer.
+    :param limit: the most bytes of one.
+    :raises StateValidationError: when one is not JSON.
+    :raises LimitExceeded: when one is too large.
     """
     return [
         {
             "channel": {"type": message.channel.type, "identifier": message.channel.identifier},
-            "body": message.body,
+            "body": clean(message.body, "message", limit),
             "key": message.key or f"{digest}:{number}",
         }
         for number, message in enumerate(messages)

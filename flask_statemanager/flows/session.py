@@ -25,6 +25,7 @@ from .messaging import Message
 from .outgoing import Outgoing
 from .parts import FlowParts, Note
 from .recovery import Recovery
+from .redaction import unsaid
 from .update import textual
 from .verbs import Verbs
 
@@ -59,6 +60,7 @@ class FlowSession(Accessors, Verbs, Recovery):
         self._more: list[str] = list(more)
         self._depth = 0
         self._settled = False
+        self._heard: JSON = None
         self.messaging = Outgoing(self)
 
     @cached_property
@@ -165,6 +167,13 @@ class FlowSession(Accessors, Verbs, Recovery):
         """What has happened since the last commit, for the audit trail."""
         return tuple(self._notes)
 
+    def hear(self, message: JSON) -> None:
+        """Take note of the message that is worked on, which no ``error`` of the audit trail quotes.
+
+        :param message: what the user has sent.
+        """
+        self._heard = message
+
     def note(self, event: str, **details: Any) -> None:
         """Note something for the audit trail; it is written with the next commit.
 
@@ -176,6 +185,8 @@ class FlowSession(Accessors, Verbs, Recovery):
         document = self._document()
         token = document.get("auth", {}).get("token")
         told = without(clean(textual(details), "details", MAX_DETAILS), token)
+        if isinstance(told.get("error"), str):
+            told["error"] = unsaid(told["error"], self._heard)
         self._notes.append(Note(event, self._present.channel, document.get("member_id"), told))
 
     def seen(self, name: str) -> Seen:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import traceback
 import uuid
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,13 +17,22 @@ from ..core.held import VALUE, put
 from ..core.names import check_text
 from ..core.record import JSON, JSONObject, Key, Record, living
 from ..core.retry import ATTEMPTS, pause
+from ..core.secrets import without
 from ..core.step import Decide, Step
-from ..errors import ConfigurationError, ResponsibilityBreach, StateConflict, StorageError
+from ..errors import (
+    ConfigurationError,
+    LimitExceeded,
+    ResponsibilityBreach,
+    StateConflict,
+    StateValidationError,
+    StorageError,
+)
 from .channel import Channel
 from .document import linked_to
 from .engine import Engine
-from .failures import ErrorHandler
+from .failures import SYSTEM, ErrorContext, ErrorHandler
 from .parts import FlowParts
+from .redaction import body as length_of
 from .registry import FlowRegistry
 from .responsibilities import Wardenship
 from .sending import LEFT, TURN, Sending, stored
@@ -152,20 +162,32 @@ class Turns:
         return session
 
     def _worked(self, session: FlowSession, told: _Told, lease: TurnLease) -> tuple[Answer, list[JSONObject]]:
+        session.hear(told.body)
         with session:
             failed = self._heard(session, told)
-            outgoing = stored(session.messaging.take(), told.digest)
-            for each in outgoing:
-                session.note("outgoing", body=each["body"], key=each["key"])
-            answer = _answer(session, outgoing, failed)
-            kept = {"answer": _written(answer), "outgoing": outgoing}
-            also = {
-                lease.name: lease.returned(),
-                told.name: self._remember(told.name, kept),
-                **self._conduct.sending.kept(told.digest, outgoing),
-            }
-            session.commit(also=also, strict=True)
-            lease.held = False
+            try:
+                return self._committed(session, told, lease, failed)
+            except (LimitExceeded, StateValidationError) as error:
+                if failed:
+                    raise
+                self._fail(session, told, error)
+                return self._committed(session, told, lease, True)
+
+    def _committed(
+        self, session: FlowSession, told: _Told, lease: TurnLease, failed: bool
+    ) -> tuple[Answer, list[JSONObject]]:
+        outgoing = stored(session.messaging.take(), told.digest, self._parts.limit)
+        for each in outgoing:
+            session.note("outgoing", body=length_of(each["body"]), key=each["key"])
+        answer = _answer(session, outgoing, failed)
+        kept = {"answer": _written(answer), "outgoing": outgoing}
+        also = {
+            lease.name: lease.returned(),
+            told.name: self._remember(told.name, kept),
+            **self._conduct.sending.kept(told.digest, outgoing),
+        }
+        session.commit(also=also, strict=True)
+        lease.held = False
         return answer, outgoing
 
     def _heard(self, session: FlowSession, told: _Told) -> bool:
@@ -180,16 +202,22 @@ class Turns:
         except Exception as error:
             if isinstance(error, ConfigurationError) and self._conduct.warden.strict():
                 raise
-            logger.exception("A turn on %s failed.", told.channel.key)
-            session.discard()
-            session.note("incoming", body=told.body)
-            session.messaging.send(ErrorHandler.handle_error(error, session).message)
+            self._fail(session, told, error)
             return True
         return False
 
+    def _fail(self, session: FlowSession, told: _Told, error: Exception) -> None:
+        """Forget what the turn has done, note the failure, and tell the user."""
+        _log(error, told.channel, session.document.get("auth", {}).get("token"))
+        session.discard()
+        session.note("incoming", body=length_of(told.body))
+        # What a component raises is nothing that the user could mend.
+        context = ErrorContext(SYSTEM, str(error), {"error": type(error).__name__})
+        session.messaging.send(ErrorHandler.handle_error(error, session, context).message)
+
     def _hear(self, session: FlowSession, told: _Told, began: str | None) -> None:
         conduct = self._conduct
-        session.note("incoming", body=told.body)
+        session.note("incoming", body=length_of(told.body))
         if began is not None:
             session.note("recovery", how="clean", outcome=began)
             session.messaging.send(getattr(conduct.registry.manners.texts, began))
@@ -265,6 +293,15 @@ def digest_of(channel: Channel, message_id: str) -> str:
 
 def _object(value: Any) -> JSONObject | None:
     return value if isinstance(value, dict) else None
+
+
+def _log(error: Exception, channel: Channel, token: str | None) -> None:
+    """Log a failure; a traceback that shows the token is logged as text in which it is covered."""
+    text = "".join(traceback.format_exception(error))
+    if token and token in text:
+        logger.error("A turn on %s failed.\n%s", channel.key, without(text, token))
+    else:
+        logger.error("A turn on %s failed.", channel.key, exc_info=error)
 
 
 def _given_back(lease: TurnLease) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from ..core.clock import iso
-from ..core.codec import clean, same
+from ..core.codec import MAX_DEPTH, clean, same
 from ..core.patch import merge
 from ..core.record import JSON, JSONObject
 from ..errors import StateValidationError, shown
@@ -158,15 +158,18 @@ def _object(value: JSON, field: str) -> JSONObject:
     raise StateValidationError({field: [f"Must be an object, not {shown(value)}."]})
 
 
-def textual(value: Any) -> Any:
+def textual(value: Any, depth: int = 0) -> Any:
     """Return a value with its datetimes as text; one without a time zone means UTC.
 
     :param value: what a caller passed.
+    :param depth: how deep it lies; what lies too deep to be stored is left as it is.
     """
     if isinstance(value, datetime):
         return iso(value if value.tzinfo is not None else value.replace(tzinfo=timezone.utc))
+    if depth > MAX_DEPTH:
+        return value
     if isinstance(value, Mapping):
-        return {name: textual(each) for name, each in value.items()}
+        return {name: textual(each, depth + 1) for name, each in value.items()}
     if isinstance(value, list | tuple):
-        return [textual(each) for each in value]
+        return [textual(each, depth + 1) for each in value]
     return value

@@ -1,0 +1,132 @@
+"""Conversations under strain: large messages, what quotes the user or the token, values that no store could take."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from flask_statemanager import StateValidationError
+from flask_statemanager.flows import (
+    END,
+    ApiComponent,
+    DisplayComponent,
+    ErrorHandler,
+    Flow,
+    FlowAuditLogger,
+    InputComponent,
+    Step,
+    ValidationResult,
+)
+from tests.test_flow_turns import say
+from tests.worlds import World
+
+SORRY = ErrorHandler.sentences["system"]
+
+
+class Long(DisplayComponent):
+    """Tells more than a note of the audit trail could hold."""
+
+    def validate_display(self, value: Any) -> ValidationResult:
+        return ValidationResult.success("x" * 70_000)
+
+
+class Gather(InputComponent):
+    """Has the document grow beyond what may be stored."""
+
+    def validate(self, value: Any) -> ValidationResult:
+        self.update_state({str(number): "x" * 300_000 for number in range(3)}, ValidationResult.success())
+        return ValidationResult.success()
+
+
+class More(ApiComponent):
+    def validate_api_call(self, value: Any) -> ValidationResult:
+        self.state_manager.update_state({"action": {str(number): "x" * 300_000 for number in range(3)}})
+        return ValidationResult.success()
+
+
+class Unsayable(DisplayComponent):
+    def validate_display(self, value: Any) -> ValidationResult:
+        self.state_manager.messaging.send(object())  # type: ignore[arg-type]
+        return ValidationResult.success()
+
+
+class Quote(InputComponent):
+    def validate(self, value: Any) -> ValidationResult:
+        return ValidationResult.failure(f"{str(value).upper()!r} is no amount, an amount is a number")
+
+
+class Leaking(InputComponent):
+    def validate(self, value: Any) -> ValidationResult:
+        raise ConnectionError("401 for t0ken-of-a-member")
+
+
+def flow(talk: World, name: str, *components: type[Any]) -> None:
+    """Declare a flow whose steps follow one another."""
+    targets = [*(f"s{number}" for number in range(1, len(components))), END]
+    steps = [Step(f"s{number}", each, then=targets[number]) for number, each in enumerate(components)]
+    talk.states.flows.define(Flow(name, steps, triggers=[name]))
+
+
+def test_messages_longer_than_a_note_are_said_and_heard(small_talk: World) -> None:
+    flow(small_talk, "long", Long)
+    assert say(small_talk, "y" * 70_000) == [("Welcome, stranger.",)]
+    assert say(small_talk, "long") == [("x" * 70_000, "Welcome, stranger.")]
+    session = small_talk.states.flows.open("web", "v1")
+    FlowAuditLogger(session).log_message("z" * 70_000)
+    session.touch()
+    trail = small_talk.states.flows.audit.of_channel("web", "v1")
+    bodies = [event.details["body"]["characters"] for event in trail if "body" in event.details]
+    assert bodies == [70_000, 18, 70_000, 4, 18, 70_000]
+
+
+@pytest.mark.parametrize("components", [(Gather, More, Quote), (Unsayable,)])
+def test_a_turn_that_cannot_be_stored_fails_once_and_says_so(talk: World, components: tuple[type[Any], ...]) -> None:
+    flow(talk, "much", *components)
+    receive = talk.states.flows.receive
+    for number, text in enumerate(("hello", "much", "x")[: len(components) + 1]):
+        answer = receive("web", "v1", text, message_id=f"m{number}")
+    assert (answer.failed, answer.messages) == (True, (SORRY,))
+    again = receive("web", "v1", text, message_id=f"m{number}")
+    assert (again.repeated, again.messages) == (True, (SORRY,)), "it is not worked on again and again"
+    (error,) = talk.states.flows.audit.of_channel("web", "v1", event="error")
+    assert error.details["error_type"] == "system"
+
+
+def test_why_an_input_was_refused_quotes_the_user_to_the_user_alone(small_talk: World) -> None:
+    flow(small_talk, "quote", Quote)
+    say(small_talk, "quote")
+    assert say(small_talk, "my pin is 1234")[0][0] == "'MY PIN IS 1234' is no amount, an amount is a number"
+    (refused,) = small_talk.states.flows.audit.of_channel("web", "v1", event="validation")
+    assert refused.details["error"] == "'[redacted]' is no amount, an amount is a number"
+
+
+def test_the_log_shows_no_token(small_talk: World, caplog: pytest.LogCaptureFixture) -> None:
+    flow(small_talk, "leak", Leaking)
+    small_talk.states.flows.open("web", "v1").authenticate("ada", "t0ken-of-a-member")
+    with caplog.at_level(logging.WARNING):
+        say(small_talk, "leak", "x")
+    assert "ConnectionError: 401 for [redacted]" in caplog.text
+    assert "t0ken-of-a-member" not in caplog.text
+
+
+def test_what_lies_too_deep_is_refused_as_everything_else_is(small_talk: World) -> None:
+    deep: Any = "x"
+    for _ in range(5000):
+        deep = [deep]
+    session = small_talk.states.flows.open("web", "v1")
+    with pytest.raises(StateValidationError):
+        session.update_state({"profile": {"deep": deep}})
+    with pytest.raises(StateValidationError):
+        session.set_component_result(deep)
+    assert not session.atomic_state.execute_atomic("k", "set", deep)[0]
+
+
+def test_atomic_operations_never_raise_because_of_what_was_passed(small_talk: World) -> None:
+    session = small_talk.states.flows.open("web", "v1")
+    for layer in (session.atomic_state, small_talk.states.flows.atomic):
+        for key, operation in (("\ud800", "get"), ("a\0", "set"), ("k", []), (None, {})):
+            success, data, error = layer.execute_atomic(key, operation, 1)  # type: ignore[arg-type]
+            assert (success, data) == (False, None)
+            assert error
