@@ -152,6 +152,15 @@ def test_what_is_no_message_is_passed_over(app: Flask, body: bytes) -> None:
     assert deliver(app, body).json == {"messages": 0}
 
 
+def test_a_message_that_cannot_be_kept_is_no_obstacle_for_those_behind_it(app: Flask) -> None:
+    sent = json.loads(whatsapp.delivery_of("15550100", "he\0llo\ud800", "wamid.1"))
+    messages = sent["entry"][0]["changes"][0]["value"]["messages"]
+    good = messages[0]
+    messages[:0] = [{**good, "id": "i" * 3000}, {**good, "from": "9" * 500}, {**good, "id": "a\0b"}]
+    assert deliver(app, json.dumps(sent).encode()).json == {"messages": 1}
+    assert lines(app, "whatsapp:15550100")[0] == "hello"
+
+
 def test_the_webhook_proves_that_it_is_ours(app: Flask) -> None:
     asked = {"hub.mode": "subscribe", "hub.verify_token": "verify", "hub.challenge": "42"}
     assert app.test_client().get(WEBHOOK, query_string=asked).text == "42"

@@ -130,3 +130,21 @@ def test_atomic_operations_never_raise_because_of_what_was_passed(small_talk: Wo
             success, data, error = layer.execute_atomic(key, operation, 1)  # type: ignore[arg-type]
             assert (success, data) == (False, None)
             assert error
+
+
+def test_a_turn_that_joins_a_member_works_on_what_the_member_has_done_meanwhile(talk: World) -> None:
+    """Its lease is that of the channel, so the other channel of the member can be faster."""
+    flows = talk.states.flows
+    flows.open("web", "a").link_member("ada")
+    say(talk, "offer", "12", who="a")
+    between = ["eve"]
+
+    def join(session: Any, message: Any) -> None:
+        if session.get_channel_id() == "b" and session.get_member_id() is None:
+            session.link_member("ada")
+            while between:
+                say(talk, between.pop(), who="a")
+
+    flows.configure(router=join)
+    assert say(talk, "bob", who="b") == [("Please answer yes or no.", "Offer 12 to eve?")]
+    assert flows.open("web", "a").get_flow_data() == {"amount": "12", "handle": "eve"}

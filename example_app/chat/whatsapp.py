@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -21,6 +22,9 @@ from msgspec import Struct
 
 SIGNATURE = "X-Hub-Signature-256"
 PATH = "/webhooks/whatsapp"
+NUMBER, NAME = re.compile(r"\+?[0-9]{1,20}"), re.compile(r"[!-~]{1,240}")
+UNFIT = re.compile("[\0\ud800-\udfff]")
+"""Characters that no database takes."""
 
 
 class Incoming(Struct, frozen=True):
@@ -58,6 +62,8 @@ def is_signed(body: bytes, secret: str, given: str | None) -> bool:
 def messages_in(delivery: Any) -> Iterator[Incoming]:
     """Yield the messages of a delivery; what else it tells, for example that something was read, is passed over.
 
+    So is a message that cannot be kept: refused, the whole delivery would come again and again.
+
     :param delivery: the body as JSON.
     """
     for entry in _list(delivery, "entry"):
@@ -70,10 +76,10 @@ def messages_in(delivery: Any) -> Iterator[Incoming]:
 
 def _incoming(message: dict[str, Any]) -> Incoming | None:
     number, name, text = message.get("from"), message.get("id"), message.get("text")
-    if not (isinstance(number, str) and number and isinstance(name, str) and name):
+    if not (_fits(NUMBER, number) and _fits(NAME, name)):
         return None
     body = text.get("body") if isinstance(text, dict) else ""
-    return Incoming(number, name, str(body or ""))
+    return Incoming(str(number), str(name), UNFIT.sub("", str(body or "")))
 
 
 def delivery_of(number: str, text: str, message_id: str | None = None) -> bytes:
@@ -98,6 +104,10 @@ def delivery_of(number: str, text: str, message_id: str | None = None) -> bytes:
     }
     entry = {"id": "0", "changes": [{"field": "messages", "value": value}]}
     return json.dumps({"object": "whatsapp_business_account", "entry": [entry]}).encode()
+
+
+def _fits(pattern: re.Pattern[str], found: Any) -> bool:
+    return isinstance(found, str) and pattern.fullmatch(found) is not None
 
 
 def _list(found: Any, name: str) -> list[Any]:

@@ -38,7 +38,7 @@ def receive() -> Any:
     taken = 0
     for message in messages_in(request.get_json(silent=True, force=True)):
         text = message.text[:LONGEST] or NO_TEXT
-        keep("whatsapp", message.number, text, key=f"in:{message.message_id}"[:255], mine=True)
+        keep("whatsapp", message.number, text, key=f"in:{message.message_id}", mine=True)
         state_manager.flows.receive("whatsapp", message.number, text, message_id=message.message_id)
         taken += 1
     return {"messages": taken}

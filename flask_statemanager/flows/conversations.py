@@ -236,11 +236,18 @@ class _Saving:
         """Carry out the acts on what is stored; where that is what was read, it is done."""
         if all(record is self._found.living.get(name) for name, record in stored.items()):
             return self._after
-        present, record = self._present(stored), stored.get(self._found.situation.home)
-        version = 0 if record is None else record.version
-        if self._strict and version != self._found.version:
-            raise StateConflict(Key(self._bucket.name, present.home), self._found.version, version or None)
+        present = self._present(stored)
+        if self._strict:
+            self._check_unchanged(stored)
         return self._acted(present, now)
+
+    def _check_unchanged(self, stored: Mapping[str, Record | None]) -> None:
+        """Refuse where anything that is written, the document of a member that is joined too, is not what was read."""
+        for name, record in stored.items():
+            read = self._found.living.get(name)
+            expected, actual = (None if each is None else each.version for each in (read, record))
+            if expected != actual:
+                raise StateConflict(Key(self._bucket.name, name), expected, actual)
 
     def _present(self, stored: Mapping[str, Record | None]) -> Situation:
         """Return the conversation as it is by now, if it lies where it was found."""
