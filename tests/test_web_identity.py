@@ -214,7 +214,7 @@ def test_with_nobody_to_know_only_a_testing_or_debug_app_at_home_answers() -> No
         for mode in ("testing", "debug"):
             setattr(world.app, mode, True)
             assert statuses(world) == ALL
-            for header in ("Forwarded", "X-Forwarded-For", "X-Real-IP"):
+            for header in ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Via"):
                 assert statuses(world, **{header: "127.0.0.1"}) == NOBODY
             client = world.app.test_client()
             for host in ("127.0.0.1:5000", "[::1]:5000", "app.localhost", "localhost:5000"):

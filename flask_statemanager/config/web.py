@@ -45,6 +45,9 @@ class WebSettings(LiveSettings):
         "``https://app.example.com``. A bearer token needs none of this.",
     )
     api_require_match: bool = declared(
-        a_flag, False, "Whether changing or removing needs ``If-Match`` or ``If-None-Match``; without it is 428 then."
+        a_flag,
+        False,
+        "Whether ``PUT``, ``PATCH`` and ``DELETE`` of keys and states need ``If-Match`` or ``If-None-Match``; "
+        "without it is 428 then.",
     )
     api_max_body: int = declared(some_bytes, 4 * 2**20, "The most bytes of a request's body.")
