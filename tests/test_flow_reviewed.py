@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from flask_statemanager import StateValidationError
+from flask_statemanager import ConfigurationError, StateValidationError
 from flask_statemanager.flows import (
     END,
     ApiComponent,
     DisplayComponent,
+    ErrorContext,
     ErrorHandler,
     Flow,
     FlowAuditLogger,
@@ -148,3 +149,53 @@ def test_a_turn_that_joins_a_member_works_on_what_the_member_has_done_meanwhile(
     flows.configure(router=join)
     assert say(talk, "bob", who="b") == [("Please answer yes or no.", "Offer 12 to eve?")]
     assert flows.open("web", "a").get_flow_data() == {"amount": "12", "handle": "eve"}
+
+
+class Handled(ApiComponent):
+    def validate_api_call(self, value: Any) -> ValidationResult:
+        error = OSError("the ledger is away")
+        context = ErrorContext(error_type="api", message=str(error), details={"code": "LEDGER_DOWN"})
+        return ErrorHandler.handle_error(error, self.state_manager, context)
+
+
+class Logged(InputComponent):
+    def validate(self, value: Any) -> ValidationResult:
+        result = ValidationResult.failure("No.")
+        FlowAuditLogger(self.state_manager).log_validation_result("logged", result)
+        return result
+
+
+def test_components_of_every_kind_may_write_to_the_audit_trail(small_talk: World) -> None:
+    flow(small_talk, "handled", Handled)
+    flow(small_talk, "logged", Logged)
+    assert say(small_talk, "handled") == [(SORRY, "Welcome, stranger.")]
+    say(small_talk, "logged", "x")
+    trail = small_talk.states.flows.audit.of_channel("web", "v1")
+    assert [event.details["error_type"] for event in trail if event.event == "error"] == ["api"]
+    assert [event for event in trail if event.details.get("component") == "logged"]
+
+
+@pytest.mark.parametrize(
+    "manners",
+    [
+        {"words": ["x"]},
+        {"words": None},
+        {"words": {5: "home"}},
+        {"words": {"x": "fly"}},
+        {"router": 5},
+        {"greet": "hello"},
+        {"texts": {}},
+        {"redaction": 5},
+        {"start": 5},
+    ],
+)
+def test_unusable_manners_are_refused_when_they_are_said(small_talk: World, manners: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        small_talk.states.flows.configure(**manners)
+    assert say(small_talk, "hello") == [("Welcome, stranger.",)]
+
+
+@pytest.mark.parametrize("triggers", ["offer", [5], [" "], 5])
+def test_triggers_are_a_list_of_words(triggers: Any) -> None:
+    with pytest.raises(ConfigurationError, match="pass a list of words"):
+        Flow("offer", [Step("s", Logged, then=END)], triggers=triggers)

@@ -35,7 +35,7 @@ class Flow:
             self.name = check_word(name, "flow")
         except StateValidationError as error:
             raise ConfigurationError(f"The flow cannot be defined: {error}") from error
-        self.triggers = frozenset(trigger.strip().casefold() for trigger in triggers)
+        self.triggers = _words(triggers, name)
         self.title = title or name.replace("_", " ")
         self._steps: dict[str, Known] = {}
         problems = self._taken(steps) + self._unknown()
@@ -140,6 +140,14 @@ class Flow:
                 if name not in loose
             }
         return []
+
+
+def _words(triggers: object, flow: str) -> frozenset[str]:
+    found = list(triggers) if isinstance(triggers, Iterable) and not isinstance(triggers, str) else [None]
+    words = frozenset(word.strip().casefold() for word in found if isinstance(word, str) and word.strip())
+    if not all(isinstance(word, str) and word.strip() for word in found):
+        raise ConfigurationError(f"The triggers of the flow {flow!r} are {shown(triggers)}: pass a list of words.")
+    return words
 
 
 def check_goto(flows: Iterable[Flow]) -> list[str]:

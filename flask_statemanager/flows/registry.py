@@ -99,18 +99,19 @@ class FlowRegistry:
 
         :param changes: fields of :class:`Manners`.
         :returns: all of it.
-        :raises ConfigurationError: when a field is unknown, or a word does what there is not.
+        :raises ConfigurationError: when a field is unknown or unusable, or a word does what there is not.
         """
         strange = sorted(changes.keys() - set(Manners.__struct_fields__))
         if strange:
             known = ", ".join(Manners.__struct_fields__)
             raise ConfigurationError(f"configure() knows no {shown(strange[0])}; it knows {known}.")
-        words = changes.get("words", {})
-        unknown = [act for act in words.values() if act not in ACTS]
-        if unknown:
-            raise ConfigurationError(f"A word cannot do {shown(unknown[0])}: choose among {', '.join(sorted(ACTS))}.")
+        _check_manners(changes)
         with self._lock:
-            folded = {"words": {word.casefold(): act for word, act in words.items()}} if "words" in changes else {}
+            folded = (
+                {"words": {word.casefold(): act for word, act in changes["words"].items()}}
+                if "words" in changes
+                else {}
+            )
             self.manners = replace(self.manners, **{**changes, **folded})
             self._checked = None
         return self.manners
@@ -150,3 +151,27 @@ class FlowRegistry:
             return None
         word = message.strip().casefold()
         return next((flow for flow in self._flows.values() if word in flow.triggers), None)
+
+
+def _check_manners(changes: Mapping[str, Any]) -> None:
+    for field_name, (kinds, wanted) in _KINDS.items():
+        if field_name in changes and not isinstance(changes[field_name], kinds):
+            raise ConfigurationError(
+                f"configure({field_name}=) is {shown(changes[field_name])}, but has to be {wanted}."
+            )
+    for word, act in changes.get("words", {}).items():
+        if not isinstance(word, str):
+            raise ConfigurationError(f"configure(words=) has {shown(word)} among its words: pass text.")
+        if act not in ACTS:
+            raise ConfigurationError(f"A word cannot do {shown(act)}: choose among {', '.join(sorted(ACTS))}.")
+
+
+_KINDS: Mapping[str, tuple[Any, str]] = {
+    "start": (str | None, "the name of a flow"),
+    "home": (str | None, "the name of a flow"),
+    "words": (Mapping, "a dict of words and what they do"),
+    "router": (Callable | None, "a function of session and message"),
+    "greet": (Callable | None, "a function of the session"),
+    "texts": (Texts, "an instance of Texts"),
+    "redaction": (Redaction, "an instance of Redaction"),
+}

@@ -37,12 +37,14 @@ RESULTS = frozenset(("set_component_result", "set_component_awaiting"))
 DATA = frozenset(("update_component_data",))
 WRITES = frozenset(("update_state", "authenticate", "link_member"))
 TELLS = frozenset(("messaging",))
+NOTES = frozenset(("note", "touch", "collecting"))
+"""What ``ErrorHandler`` and ``FlowAuditLogger`` write an entry of the audit trail with, which every component may."""
 
 ALLOWED: Mapping[str, frozenset[str]] = {
-    DISPLAY: OWN | FOREIGN | TELLS,
-    INPUT: OWN | RESULTS | DATA | TELLS,
-    API: OWN | FOREIGN | RESULTS | DATA | WRITES,
-    CONFIRM: OWN | FOREIGN | RESULTS | DATA | WRITES | TELLS,
+    DISPLAY: OWN | NOTES | FOREIGN | TELLS,
+    INPUT: OWN | NOTES | RESULTS | DATA | TELLS,
+    API: OWN | NOTES | FOREIGN | RESULTS | DATA | WRITES,
+    CONFIRM: OWN | NOTES | FOREIGN | RESULTS | DATA | WRITES | TELLS,
 }
 """By kind, what a component may use of the session. Where a conversation goes is for the flow to say."""
 
