@@ -251,17 +251,17 @@ def test_a_nested_request_is_one_of_its_own(tracked: Tracked) -> None:
 def test_a_socket_is_noted_while_it_is_open(tracked: Tracked) -> None:
     opened, over = threading.Event(), threading.Event()
 
-    @tracked.app.get("/socket", websocket=True)
-    def socket() -> Any:
+    @tracked.app.get("/socket/<token>", websocket=True)
+    def socket(token: str) -> Any:
         opened.set()
         assert over.wait(PATIENCE)
         return ""
 
     headers = {"X-Correlation-ID": "one", "Upgrade": "WebSocket", "Connection": "Upgrade"}
-    thread = threading.Thread(target=lambda: tracked.app.test_client().get("/socket", headers=headers))
+    thread = threading.Thread(target=lambda: tracked.app.test_client().get("/socket/s3cret", headers=headers))
     thread.start()
     assert opened.wait(PATIENCE)
-    assert sorted(tracked.notes()) == ["request:one"]
+    assert {key: note["uri"] for key, note in tracked.notes().items()} == {"request:one": "/socket/***"}
     over.set()
     thread.join(PATIENCE)
     assert tracked.notes()["request:one:completion"]["status"] == 101
@@ -432,6 +432,24 @@ def test_only_what_is_allowed_is_noted(tracked: Tracked) -> None:
     note = tracked.notes()["request:one"]
     assert note["uri"] == "/reset/***/ada?page=2&q=***&page=s%20p&flag=***"
     assert note["headers"] == {"User-Agent": note["headers"]["User-Agent"], "X-Request-ID": "r1"}
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/key/5F0C1E6A-0000-4000-8000-00000000000A", "/key/<uuid:secret>"),
+        ("/key/5f0c1e6a-0000-4000-8000-00000000000a", "/key/***"),
+        ("/pin/0042/0042", "/pin/<int:pin>/<name>"),
+        ("/pin/0000/x", "/pin/<int:pin>/<name>"),
+        ("/pin/42/x", "/pin/***/x"),
+        ("/mail-s3cret", "/mail-<token>"),
+    ],
+)
+def test_what_a_converter_has_changed_is_not_noted_either(tracked: Tracked, path: str, shown: str) -> None:
+    for rule in ("/key/<uuid:secret>", "/pin/<int:pin>/<name>", "/mail-<token>"):
+        tracked.world.app.add_url_rule(rule, rule.replace(".", ""), lambda **_arguments: "done")
+    assert tracked.client.get(path, headers={"X-Correlation-ID": "one"}).status_code == 200
+    assert tracked.notes()["request:one"]["uri"] == shown
 
 
 @pytest.mark.parametrize(

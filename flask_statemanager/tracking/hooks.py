@@ -65,6 +65,8 @@ class Hooks:
             visit.method, visit.path = present.method, present.path
             visit.query = environ.get("QUERY_STRING", "")
             visit.headers = {name: environ[key] for name, key in self._headers if key in environ}
+            if present.view_args and present.url_rule is not None:
+                visit.arguments, visit.rule = present.view_args, present.url_rule.rule
             visit.started_at, visit.began = self._now(), monotonic()
             if _upgrades(environ):
                 # A socket may stay open for hours, and shall be seen meanwhile.
@@ -89,7 +91,6 @@ class Hooks:
             return
         self._see(visit)
         if visit.wanted:
-            visit.arguments = present.view_args
             if error is None and visit.status in (None, 200) and _upgrades(present.environ):
                 visit.status, visit.streamed = 101, False
             elif visit.status is None:

@@ -36,7 +36,9 @@ def plain(text: str, limit: int) -> str:
     return kept if kept.isprintable() else kept.encode("unicode_escape").decode()[:limit]
 
 
-def shown_uri(path: str, query: str, arguments: Mapping[str, Any] | None, allowed: Collection[str]) -> str:
+def shown_uri(
+    path: str, query: str, arguments: Mapping[str, Any] | None, allowed: Collection[str], rule: str = ""
+) -> str:
     """Return the address of a request as it is noted.
 
     Of a query string the names of its arguments are kept, and the values of those that are allowed; of the path
@@ -46,13 +48,25 @@ def shown_uri(path: str, query: str, arguments: Mapping[str, Any] | None, allowe
     :param query: the query string as it was sent.
     :param arguments: what the route has found in the path.
     :param allowed: the arguments of the query string whose values are kept.
+    :param rule: the route's rule, which stands for a path in which such a part is not found as it was made a value.
     """
-    for name, value in (arguments or {}).items():
-        if value and _TELLING.search(name):
-            path = path.replace(str(value), HIDDEN)
+    path = _shown_path(path, arguments or {}, rule)
     if not query:
         return plain(path, MAX_URI)
     return plain(f"{path}?{_shown_query(query[: 4 * MAX_URI], allowed)}", MAX_URI)
+
+
+def _shown_path(path: str, arguments: Mapping[str, Any], rule: str) -> str:
+    shown = path
+    for name, value in arguments.items():
+        if value in (None, "") or not _TELLING.search(name):
+            continue
+        text = str(value)
+        # A converter can have made something else of it: of a UUID in capitals, of 007.
+        if f"/{text}/" not in f"{path}/":
+            return rule
+        shown = shown.replace(text, HIDDEN)
+    return shown
 
 
 def _shown_query(query: str, allowed: Collection[str]) -> str:

@@ -26,6 +26,7 @@ class Visit(Struct, eq=False):
     :param started_at: when it began.
     :param began: the same, on the clock that only runs forward.
     :param arguments: what the route has found in the path.
+    :param rule: of the route.
     :param user: whose request it is; None where nobody has said so.
     :param left: whose session it has ended; None for nobody's.
     :param status: of the answer; None where there is none yet.
@@ -46,6 +47,7 @@ class Visit(Struct, eq=False):
     started_at: datetime | None = None
     began: float = 0.0
     arguments: Mapping[str, Any] | None = None
+    rule: str = ""
     user: str | None = None
     left: str | None = None
     status: int | None = None
@@ -62,7 +64,7 @@ class Visit(Struct, eq=False):
         """
         return {
             "method": plain(self.method, 20),
-            "uri": shown_uri(self.path, self.query, self.arguments, rules.query),
+            "uri": shown_uri(self.path, self.query, self.arguments, rules.query, self.rule),
             "started_at": None if self.started_at is None else iso(self.started_at),
             "headers": {name: plain(value, MAX_HEADER) for name, value in self.headers.items()},
         }
