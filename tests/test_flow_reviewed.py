@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import Any
 
@@ -16,10 +17,17 @@ from flask_statemanager.flows import (
     ErrorHandler,
     Flow,
     FlowAuditLogger,
+    InMemoryMessaging,
     InputComponent,
+    Message,
     Step,
     ValidationResult,
 )
+from flask_statemanager.flows.channel import Channel
+from flask_statemanager.flows.document import MAX_CHANNELS
+from flask_statemanager.flows.messaging import MOST
+from tests.test_cli_flows import typed
+from tests.test_flow_recovery import overwrite
 from tests.test_flow_turns import say
 from tests.worlds import World
 
@@ -199,3 +207,33 @@ def test_unusable_manners_are_refused_when_they_are_said(small_talk: World, mann
 def test_triggers_are_a_list_of_words(triggers: Any) -> None:
     with pytest.raises(ConfigurationError, match="pass a list of words"):
         Flow("offer", [Step("s", Logged, then=END)], triggers=triggers)
+
+
+def test_messages_in_memory_are_bounded() -> None:
+    messaging = InMemoryMessaging()
+    for number in range(MOST + 50):
+        messaging.send(Message(Channel("web", "v1"), number, str(number)))
+    messaging.send(Message(Channel("web", "v1"), "again", str(MOST)))
+    assert messaging.sent_to("web", "v1") == list(range(50, MOST + 50))
+    assert len(messaging._keys) == MOST
+
+
+def test_a_member_has_the_channels_that_were_linked_last(small_talk: World) -> None:
+    flows = small_talk.states.flows
+    for number in range(MAX_CHANNELS + 2):
+        flows.open("web", f"v{number}").link_member("ada")
+    flows.open("web", "v50").update_state({"profile": {"name": "Ada"}})
+    members = [flows.open("web", f"v{number}").get_member_id() for number in (0, 1, 2, MAX_CHANNELS + 1)]
+    assert members == [None, None, "ada", "ada"]
+
+
+def test_operators_list_conversations_beside_what_is_none(small_talk: World) -> None:
+    overwrite(small_talk, [1, 2], "channel:web:list")
+    overwrite(small_talk, {"flow_data": 5}, "channel:web:spoilt")
+    say(small_talk, "offer")
+    answer = typed(small_talk, "conversations", "--json").output
+    assert {each["key"]: each["path"] for each in json.loads(answer)["conversations"]} == {
+        "channel:web:list": None,
+        "channel:web:spoilt": None,
+        "channel:web:v1": "offer",
+    }

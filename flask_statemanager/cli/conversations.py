@@ -13,6 +13,7 @@ from ..core.buckets import FLOW_SECRETS
 from ..core.lists import Span
 from ..core.secrets import redacted
 from ..flows.channel import CHANNEL, MEMBER, Channel, decoded
+from ..flows.damage import sound
 from ..flows.document import linked_to
 from ..flows.session import FlowSession
 from ..globals import current_runtime
@@ -43,7 +44,7 @@ def conversations(prefix: str | None, limit: int, as_json: bool) -> None:
         for name, record in _records(beginning):
             if len(found) == limit:
                 break
-            value = record.data["value"]
+            value = sound(record.data.get("value")) or {}
             if linked_to(value) is None:
                 found.append((name, value.get("flow_data", {}), record))
     if as_json:

@@ -30,6 +30,9 @@ FLOW, CHANNELS = "flow_data", "_channels"
 MAX_PREVIOUS = 10
 """How many steps can be taken back."""
 
+MAX_CHANNELS = 100
+"""How many channels of a member are one conversation: the ones that were linked last."""
+
 Documents = Mapping[str, JSONObject | None]
 """Documents by the name of their key; None where there is none."""
 
@@ -139,7 +142,8 @@ def joined(member_id: str, flow: str) -> Act:
             )
         theirs = situation.documents.get(target)
         both = own if theirs is None else _merged(theirs, own, flow)
-        channels = sorted({*(theirs or {}).get(CHANNELS, ()), key})
+        others = [each for each in (theirs or {}).get(CHANNELS, ()) if each != key]
+        channels = [*others, key][-MAX_CHANNELS:]
         document = {**both, "member_id": member_id, "channel": written(situation.channel), CHANNELS: channels}
         documents = {**situation.documents, target: document, key: {LINK: target}}
         return Situation(situation.channel, target, documents)

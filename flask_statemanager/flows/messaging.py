@@ -10,6 +10,9 @@ from msgspec import Struct
 from ..core.record import JSON
 from .channel import Channel
 
+MOST = 10_000
+"""How many messages are kept in memory."""
+
 
 class Message(Struct, frozen=True):
     """A message on its way to the user.
@@ -47,13 +50,15 @@ class Messaging(ABC):
 class InMemoryMessaging(Messaging):
     """Keeps what is sent, and does not keep twice what comes twice with one key.
 
+    It keeps the newest 10,000, as an application may do without messaging and answer with what ``receive`` returns.
+
     :ivar sent: the messages, in order.
     """
 
     def __init__(self) -> None:
         self.sent: list[Message] = []
         self._lock = threading.Lock()
-        self._keys: set[str] = set()
+        self._keys: dict[str, None] = {}
 
     def send(self, message: Message) -> None:
         """Keep a message.
@@ -64,8 +69,11 @@ class InMemoryMessaging(Messaging):
             if message.key is not None:
                 if message.key in self._keys:
                     return
-                self._keys.add(message.key)
+                self._keys[message.key] = None
+                if len(self._keys) > MOST:
+                    del self._keys[next(iter(self._keys))]
             self.sent.append(message)
+            del self.sent[:-MOST]
 
     def sent_to(self, channel_type: str, identifier: str) -> list[JSON]:
         """Return the bodies of what was sent to one channel, in order.
