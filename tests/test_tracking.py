@@ -521,6 +521,7 @@ def test_a_bucket_of_the_applications_own_is_taken() -> None:
         ({"REQUEST_PREFIX": "no spaces"}, "STATEMANAGER_REQUEST_PREFIX='no spaces' is unusable"),
         ({"SESSION_PREFIX": "s" * 101}, "STATEMANAGER_SESSION_PREFIX is too long"),
         ({"TRACK_HEADERS": ["Accept", "authorization"]}, "carries secrets"),
+        ({"TRACK_HEADERS": ["X_Api_Key"]}, "carries secrets"),
         ({"TRACK_HEADERS": "Accept"}, "must be a list of names"),
         ({"TRACK_SAMPLE": 2}, "must be a number from 0 to 1"),
         ({"TRACK_BUCKET": "state"}, "holds the lifecycle states"),

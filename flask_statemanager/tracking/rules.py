@@ -107,7 +107,8 @@ def _check_prefix(name: str, prefix: str) -> None:
 
 def _variable(header: str) -> str:
     """Return a header's name in a WSGI environment (PEP 3333)."""
-    if header.lower() in NEVER:
+    # In an environment of WSGI both are the same.
+    if header.lower().replace("_", "-") in NEVER:
         raise ConfigurationError(
             f"STATEMANAGER_TRACK_HEADERS names {header}, which carries secrets and is never noted: leave it out."
         )
