@@ -82,6 +82,11 @@ class Writer:
     def create(self, name: str) -> int:
         return self.backend.apply(self.unit, change_of(None, new_record(name), "create"))
 
+    def delete(self, name: str) -> int:
+        before = Store(self.backend).found(name)
+        gone = replace(before, version=before.version + 1, status="deleted", deleted_at=START)
+        return self.backend.apply(self.unit, change_of(before, gone, "delete"))
+
     def commit(self) -> None:
         self._loan.__exit__(None, None, None)
 

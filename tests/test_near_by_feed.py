@@ -186,6 +186,31 @@ def test_what_was_pruned_long_after_it_was_seen_disturbs_nobody(
     assert names(hearing) == set()
 
 
+def test_what_was_pruned_before_it_was_seen_counts_below_what_was_pruned_before(
+    postgres: SqlBackend,  # noqa: F811 - the fixture
+    hearing: Hearing,
+) -> None:
+    """How far the log has lost something says nothing of what is lost below."""
+    store, moment = Store(postgres), START + timedelta(days=1)
+    store.create("gone")
+    assert names(hearing) == {"gone"}
+    late = Writer(postgres)
+    late.delete("gone")
+    store.create("a")
+    store.update("a")
+    with postgres.writing() as unit:
+        assert postgres.forget_changes(unit, moment, 100, bucket=BUCKET) == [3]
+    hearing.asked()
+    assert names(hearing) == set()
+    late.commit()
+    with postgres.writing() as unit:
+        assert postgres.forget_tombstones(unit, BUCKET, moment, 100) == 1
+    with postgres.writing() as unit:
+        assert postgres.forget_changes(unit, moment, 100, bucket=BUCKET) == [1, 2]
+    assert hearing.asked() is None
+    assert names(hearing) == set()
+
+
 def test_more_than_can_be_told_one_by_one_is_everything(
     postgres: SqlBackend,  # noqa: F811 - the fixture
     hearing: Hearing,

@@ -10,6 +10,7 @@ from sqlalchemy import (
     ColumnElement,
     FromClause,
     Select,
+    Text,
     bindparam,
     cast,
     column,
@@ -34,22 +35,30 @@ class NewsStatements:
     visible beyond what was seen, Nones where nothing is.
 
     :param statements: tables and the database's habits.
-    :ivar lost: how much of the log was removed, as a number that grows.
+    :ivar lost: how much of the log was removed, as a number that changes with every removal.
     """
 
     def __init__(self, statements: Statements) -> None:
         self._statements = statements
         feed, dialect = FeedStatements(statements), statements.dialect
         noted = statements.tables.bucket.c.compacted
-        removed = cast(func.coalesce(func.sum(noted), _ZERO), BigInteger).label("lost")
+        removed = cast(func.coalesce(func.sum(self._mark(noted)), _ZERO), BigInteger).label("lost")
         up_to = func.coalesce(func.max(noted), _ZERO).label("up_to")
         oldest = feed.oldest_running() if statements.postgres else _ZERO
-        self.lost = compiled(select(removed), dialect)
+        self.lost = compiled(select(removed).select_from(statements.tables.bucket), dialect)
         self._now = (oldest.label("oldest"), feed.reached().label("reached"), removed, up_to)
         self._above = compiled(self._look(self._fresh()), dialect)
         self._everywhere: Compiled | None = None
         if statements.postgres:
             self._everywhere = compiled(self._look(union_all(select(self._fresh().subquery()), self._late())), dialect)
+
+    def _mark(self, noted: ColumnElement[int]) -> ColumnElement[int]:
+        """Return what is another number of a bucket's row after every removal.
+
+        On PostgreSQL what is removed may lie below what was removed before, so that the note stays as it is; but its
+        row is written, by a transaction with another id.
+        """
+        return cast(cast(column("xmin"), Text), BigInteger) if self._statements.postgres else noted
 
     def of(self, gaps: Gaps) -> Compiled:
         """Return the look beyond what was seen.

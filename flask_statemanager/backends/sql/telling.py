@@ -95,7 +95,7 @@ class SqlTells(SqlPower, Tells, Backend):
             self._frontier.note = self.noted(unit)
 
     def lost(self, unit: SqlUnit) -> int:
-        """Return how much the history has lost, as a number that grows with every loss.
+        """Return how much the history has lost, as a number that changes with every loss.
 
         :param unit: an open unit.
         :raises StorageError: when the database fails.
