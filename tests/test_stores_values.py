@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib
 import sys
+import zlib
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -17,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_statemanager import ConfigurationError, StateValidationError, StorageError
-from flask_statemanager.stores import payload, values
+from flask_statemanager.stores import deflate, payload, values
 from flask_statemanager.stores.payload import pack, unpack
 
 LIMIT = 2**24
@@ -202,6 +205,46 @@ def spoil(change: Callable[[dict[str, Any]], Any]) -> Callable[[], dict[str, Any
 def test_what_is_damaged_is_an_error_and_never_executed(change: Callable[[dict[str, Any]], Any]) -> None:
     with pytest.raises(StorageError, match=r"damaged|cut off"):
         unpack(spoil(change)())
+
+
+def test_an_array_with_a_mask_is_refused_before_the_mask_is_lost() -> None:
+    with pytest.raises(StateValidationError, match="mask"):
+        pack({"a": np.ma.array([1, 2], mask=[0, 1])}, limit=LIMIT, compress=True)  # type: ignore[no-untyped-call]
+
+
+def test_columns_that_arrow_would_rename_are_refused() -> None:
+    with pytest.raises(StateValidationError, match="columns"):
+        pack(pd.DataFrame({1: [1], "x": [2]}), limit=LIMIT, compress=True)
+
+
+class Colour(str, Enum):
+    RED = "red"
+
+
+def test_members_of_an_enumeration_of_texts_are_keys() -> None:
+    assert through({Colour.RED: 1, "x": {Colour.RED: Colour.RED}}) == {"red": 1, "x": {"red": "red"}}
+    assert through({Colour.RED: 1, 2: [3]}) == {"red": 1, 2: [3]}
+
+
+@pytest.mark.parametrize("size", [0, -1, 2**62, True, 1.0, None])
+def test_nothing_is_decompressed_to_a_size_that_no_value_has(size: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For zlib no bound is one of 0 bytes."""
+    monkeypatch.setattr(deflate, "whole", None)
+    body = b64encode(zlib.compress(b"x" * 100_000)).decode()
+    with pytest.raises(StorageError, match="damaged") as caught:
+        unpack({"form": "zlib", "size": size, "body": body})
+    assert "size" in str(caught.value.__cause__)
+
+
+def test_a_frame_whose_values_lie_outside_of_it_is_damaged_and_reads_no_foreign_memory() -> None:
+    frame = pd.DataFrame({"a": [b"abcd"]})
+    [part] = values.write(frame).parts
+    ends = np.array([0, 4], dtype="<i4").tobytes()
+    head, _ends, tail = part.rpartition(ends)
+    assert tail.startswith(b"abcd")
+    hostile = head + np.array([0, 1000], dtype="<i4").tobytes() + tail
+    with pytest.raises(StorageError, match="damaged"):
+        values.read(values.Written(b'{"~":"frame","v":[0,null]}', [hostile], "~"))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from ..errors import ConfigurationError, StateExists, StateValidationError, show
 from ..globals import current_runtime
 from ..kv.store import KeyValueStore
 from ..stores.names import name_part
-from ..stores.payload import pack, unpack
+from ..stores.payload import LARGEST, pack, unpack
 
 SOURCE = "cache"
 """What the changes of the cache name as their source, and what its keys begin with."""
@@ -176,7 +176,7 @@ class StateManagerCache(BaseCache):
         return self._prefix + name_part(key)
 
     def _packed(self, value: Any) -> JSON:
-        return pack(value, limit=2**31, compress=True)
+        return pack(value, limit=LARGEST, compress=True)
 
     def _ttl(self, timeout: Timeout) -> float | None:
         given = self.default_timeout if timeout is None else timeout

@@ -20,8 +20,10 @@ def form_of(value: Any) -> Form | None:
     """Return how something of NumPy's is kept; None where it cannot be.
 
     :param value: an array or a number.
-    :raises StateValidationError: when it is an array of Python objects.
+    :raises StateValidationError: when it is an array of Python objects, or one with a mask.
     """
+    if isinstance(value, np.ma.MaskedArray):
+        raise StateValidationError({"data": ["An array in a store has no mask: fill it first, value.filled(...)."]})
     if isinstance(value, np.ndarray):
         if value.dtype.kind not in _KINDS:
             raise StateValidationError(

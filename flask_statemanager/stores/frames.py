@@ -44,8 +44,14 @@ def restored(kind: str, about: JSON, part: bytes) -> Any:
     :param part: what Arrow wrote.
     :raises ValueError: when it is damaged.
     """
-    with pa.ipc.open_stream(pa.py_buffer(part)) as reader:
-        frame = reader.read_pandas()
+    try:
+        with pa.ipc.open_stream(pa.py_buffer(part)) as reader:
+            table = reader.read_all()
+        # Arrow believes what it is given: what is damaged would end the process.
+        table.validate(full=True)
+        frame = table.to_pandas()
+    except (pa.ArrowException, OSError, AttributeError, NotImplementedError) as error:
+        raise ValueError("not written by Arrow") from error
     if kind == "frame":
         return frame
     found = frame[_VALUES]
@@ -54,6 +60,11 @@ def restored(kind: str, about: JSON, part: bytes) -> Any:
 
 
 def _written(frame: pd.DataFrame) -> bytes:
+    if not isinstance(frame.columns, pd.MultiIndex) and frame.columns.inferred_type.startswith("mixed"):
+        # Arrow would make texts of all of them.
+        raise StateValidationError(
+            {"data": ["The columns of a DataFrame in a store are called by texts or by numbers."]}
+        )
     try:
         table = pa.Table.from_pandas(frame)
     except (pa.ArrowException, ValueError, TypeError) as error:

@@ -20,6 +20,9 @@ from .values import Written, read, write
 LARGE = 2048
 """Bytes from which on a value is compressed."""
 
+LARGEST = 2**31
+"""The most bytes that a value can have, whatever is said of it where it is kept."""
+
 TEXT, BASE64 = "text", "base64"
 
 _HEAD = Layout("<IQ")
@@ -79,7 +82,13 @@ def unpack(packed: JSON) -> Any:
 
 def _unpacked(form: str, packed: JSONObject) -> bytes:
     body = b64decode(packed["body"], validate=True)
-    return body if form == BASE64 else _compression(form).whole(body, packed["size"])
+    if form == BASE64:
+        return body
+    size = packed["size"]
+    if type(size) is not int or not 0 < size <= LARGEST:
+        raise ValueError("of a size that no value has")
+    whole: bytes = _compression(form).whole(body, size)
+    return whole
 
 
 def _joined(written: Written) -> bytes:

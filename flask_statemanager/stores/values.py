@@ -141,14 +141,17 @@ def _with_pairs(value: Any, depth: int) -> Any:
         return [_with_pairs(each, depth + 1) for each in value]
     if not isinstance(value, dict):
         return value
-    members = {name: _with_pairs(each, depth + 1) for name, each in value.items()}
+    members = {_key(name): _with_pairs(each, depth + 1) for name, each in value.items()}
     if all(isinstance(name, str) for name in members):
         return members
-    return _Pairs([[_key(name), each] for name, each in members.items()])
+    return _Pairs([[name, each] for name, each in members.items()])
 
 
 def _key(name: Any) -> Any:
-    if isinstance(name, str | int | float | None):
+    if isinstance(name, str):
+        # Of an enumeration, for example, which orjson does not take for text here.
+        return str.__str__(name)
+    if isinstance(name, int | float | None):
         return name
     raise StateValidationError(
         {"data": [f"The key {shown(name)} cannot be kept in a store: pass texts and numbers as keys."]}
