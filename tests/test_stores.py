@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import redis
 from flask import Flask
+from msgspec.structs import replace
 from sqlalchemy import text
 
 from flask_statemanager import (
@@ -492,11 +493,25 @@ def test_the_browser_can_help_out_but_never_for_what_only_the_server_can_do(
     assert manager.batch_set_stores({"a": 2}) == {"a": 2}
     assert manager.batch_get_stores(["a"]) == {"a": CLIENT_MANAGED}
     assert len(caplog.records) == 4
+    assert {name: manager._open().counters.value(name) for name in ("hits", "misses")} == {"hits": 0, "misses": 0}
     for ask in (manager.delete_store_data, manager.clear_user_data, manager.store_exists):
         with pytest.raises(StorageUnavailable):
             ask("a")
     with pytest.raises(StorageUnavailable):
         manager.set_store_data("a", 2, expect=1)
+    manager.close()
+
+
+def test_a_server_that_does_not_answer_is_as_one_that_cannot_be_reached(redis_proxy: TcpProxy) -> None:
+    url = f"{redis_proxy.url()}?socket_timeout=0.2"
+    manager = StateManager(StateManagerConfig("redis", redis_url=url, on_unavailable="client"))
+    manager.set_store_data("a", 1)
+    redis_proxy.freeze()
+    assert manager.get_store_data("a") is CLIENT_MANAGED
+    assert manager.set_store_data("a", 2) == 2
+    with pytest.raises(StorageError):
+        manager.store_exists("a")
+    assert manager._open().counters.value("unavailable") == 3
     manager.close()
 
 
@@ -520,6 +535,35 @@ def test_a_move_carries_everything_over(tmp_path: Path) -> None:
         manager.migrate_to_server_backend("redis")
     assert manager.get_store_data("b") == {"x": 3}
     manager.close()
+
+
+def test_after_a_move_to_the_redis_of_the_app_the_next_start_finds_everything(tmp_path: Path, redis_url: str) -> None:
+    uri = uri_for("sqlite", tmp_path, None)  # type: ignore[arg-type]
+    at = {"STATEMANAGER_REDIS_URL": redis_url, "STATEMANAGER_REDIS_PREFIX": "mine:"}
+    for _world in entered(build("sqlite", uri, STATE_BACKEND="database", **at)):
+        set_store("a", 1)
+        assert get_state_manager().migrate_to_server_backend("redis") == 1
+        assert get_store("a") == 1
+    for _world in entered(build("sqlite", uri, STATE_BACKEND="redis", **at)):
+        assert get_store("a") == 1
+        beside = RedisStateBackend()
+        assert beside.get("a") == 1
+        beside.close()
+        set_store("b", 2)
+        assert get_state_manager().migrate_to_server_backend("database") == 2
+    for _world in entered(build("sqlite", uri, STATE_BACKEND="database", **at)):
+        assert (get_store("a"), get_store("b")) == (1, 2)
+
+
+def test_a_move_leaves_alone_what_begins_with_another_prefix(tmp_path: Path) -> None:
+    config = StateBackendConfig(database_url=f"sqlite:///{tmp_path / 'stores.sqlite'}", key_prefix="app")
+    one, two = DatabaseStateBackend(config), DatabaseStateBackend(replace(config, key_prefix="app2"))
+    for backend in (one, two):
+        backend.set("a", 1)
+        backend.set("a", 2, user_id="ada")
+    assert sorted(each.entry.key for each in one.everything()) == ["appall/s:a", "appu:ada/s:a"]
+    one.close()
+    two.close()
 
 
 def test_what_is_written_during_a_move_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,16 +118,20 @@ def get_state_manager_config(path: str | Path = CONFIG_FILE) -> StateManagerConf
     return StateManagerConfig.of(Settings.from_mapping(found, os.environ))
 
 
-def settings_of(config: StateBackendConfig, kind: str) -> Settings:
+def settings_of(config: StateBackendConfig, kind: str, app: Settings | None) -> Settings:
     """Return the settings of a backend of its own.
 
     :param config: how it keeps values.
     :param kind: which backend it is.
+    :param app: the settings of the current app, whose Redis it is where no other is named; None without an app.
     """
     options = asdict(config) | {"backend_type": kind}
     # Without an end a store lives as long as its writer says; how long that is, is the backend's own business.
     given = {_SETTINGS[option]: value for option, value in options.items() if value is not None}
-    return Settings(redis_url=config.redis_url, **given)
+    redis = {"redis_url": config.redis_url}
+    if app is not None and config.redis_url in (None, app.redis_url):
+        redis = {"redis_url": app.redis_url, "redis_prefix": app.redis_prefix}
+    return Settings(**redis, **given)
 
 
 _SETTINGS = {

@@ -156,8 +156,10 @@ class StateManager(StoreVersions):
         owner, server = stores.owner(user_id), stores.server
         left_out = dict.fromkeys(ids, CLIENT_MANAGED)
         if server is None:
-            return dict(left_out)
-        found: dict[str, Any] = stores.ask(lambda: server.get_many(ids, owner), lambda: dict(left_out))
+            return left_out
+        found: dict[str, Any] = stores.ask(lambda: server.get_many(ids, owner), lambda: left_out)
+        if found is left_out:
+            return left_out
         stores.counters.increment("hits", len(found))
         stores.counters.increment("misses", len(ids) - len(found))
         return {store_id: found.get(store_id) for store_id in ids}

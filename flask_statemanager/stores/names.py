@@ -31,7 +31,16 @@ def names_of(prefix: str, owner: str | None) -> str:
     :param prefix: what all names begin with.
     :param owner: whose stores; None for those of everybody.
     """
-    return f"{prefix}all/" if owner is None else f"{prefix}u:{name_part(owner)}/"
+    everybodys, users = prefixes(prefix)
+    return everybodys if owner is None else f"{users}{name_part(owner)}/"
+
+
+def prefixes(prefix: str) -> tuple[str, str]:
+    """Return what the names of the stores of everybody, and of all users, begin with.
+
+    :param prefix: what all names begin with; another one may begin alike.
+    """
+    return f"{prefix}all/", f"{prefix}u:"
 
 
 def checked(value: object, field: str) -> str:

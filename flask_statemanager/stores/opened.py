@@ -13,7 +13,7 @@ from flask import current_app, has_app_context
 from msgspec.structs import replace
 
 from ..config import Settings
-from ..errors import ConfigurationError, StorageUnavailable, shown
+from ..errors import ConfigurationError, StorageTimeout, StorageUnavailable, shown
 from ..globals import find_runtime
 from ..metrics.counters import Counters
 from ..runtime import Runtime
@@ -63,16 +63,17 @@ class OpenStores:
         return get_user_context() if user_id is None else checked(user_id, "user_id")
 
     def ask(self, act: Callable[[], Result], instead: Callable[[], Result] | None = None) -> Result:
-        """Ask the backend; where it cannot be reached, do what the configuration says.
+        """Ask the backend; where it cannot be reached, or does not answer in time, do what the configuration says.
 
         :param act: what is asked.
         :param instead: what a browser that keeps values itself would be answered; None where only an error will do.
         :raises StorageUnavailable: when it cannot be reached.
+        :raises StorageTimeout: when it does not answer in time.
         :raises StateManagerError: whatever the backend refuses with.
         """
         try:
             return act()
-        except StorageUnavailable as error:
+        except (StorageUnavailable, StorageTimeout) as error:
             self.counters.increment("unavailable")
             if instead is None or self.config.on_unavailable != CLIENT:
                 raise

@@ -55,21 +55,21 @@ class OwnPlace:
             found.backend.close()
 
     def _made(self) -> Runtime:
-        settings = settings_of(self._config, self._kind)
-        backend = self._backend()
-        app = find_runtime() if self._borrowed else None
-        made = Runtime(settings, Declarations() if app is None else Declarations(clock=app.declarations.clock), backend)
+        app = find_runtime()
+        settings = settings_of(self._config, self._kind, None if app is None else app.settings)
+        if self._kind == REDIS and settings.redis_url is None:
+            raise _nowhere("a Redis", "redis_url", "STATE_REDIS_URL")
+        backend = self._backend(app)
+        clock = app.declarations.clock if app is not None and self._borrowed else None
+        made = Runtime(settings, Declarations() if clock is None else Declarations(clock=clock), backend)
         made.complete({})
         return made
 
-    def _backend(self) -> Backend:
+    def _backend(self, app: Runtime | None) -> Backend:
         if self._kind != DATABASE:
-            if self._kind == REDIS and self._config.redis_url is None:
-                raise _nowhere("a Redis", "redis_url", "STATE_REDIS_URL")
             return memory_backend()
         if self._config.database_url is not None:
             return backend_of_manager(self._config.database_url)
-        app = find_runtime()
         if app is None or app.backend.title != "sql":
             raise _nowhere("a database", "database_url", "STATE_DATABASE_URL")
         self._borrowed = True

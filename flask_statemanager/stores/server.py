@@ -9,12 +9,13 @@ from typing import Any, ClassVar
 from msgspec import Struct
 
 from ..errors import StateConflict, StateExists
+from ..kv.store import KeyValueStore
 from ..kv.value import KEEP, KeyValue
 from .backend import Ttl
 from .config import DATABASE, MEMORY, REDIS
 from .erasing import erase
 from .kept import SOURCE
-from .names import names_of
+from .names import names_of, prefixes
 from .payload import unpack
 from .versions import VersionedStores
 
@@ -129,15 +130,18 @@ class ServerStateBackend(VersionedStores):
 
         :raises StorageError: when the storage fails.
         """
-        prefix = self.config.key_prefix
         for bucket, kv in self._kv.items():
-            after = None
-            while names := kv.keys(prefix, PAGE, after):
-                after = names[-1]
-                for name in names:
-                    entry = kv.get_entry(name)
-                    if entry is not None:
-                        yield Carried(bucket, entry, self._left(bucket, entry))
+            for prefix in prefixes(self.config.key_prefix):
+                yield from self._beginning(bucket, kv, prefix)
+
+    def _beginning(self, bucket: str, kv: KeyValueStore, prefix: str) -> Iterator[Carried]:
+        after = None
+        while names := kv.keys(prefix, PAGE, after):
+            after = names[-1]
+            for name in names:
+                entry = kv.get_entry(name)
+                if entry is not None:
+                    yield Carried(bucket, entry, self._left(bucket, entry))
 
     def take(self, carried: Carried, *, over: int | None = None) -> int | None:
         """Keep a value of another backend as it is.
