@@ -26,6 +26,7 @@ from flask_statemanager.core.codec import (
     encode,
     isolated,
     same,
+    settled_text,
     text_problem,
 )
 from flask_statemanager.errors import LimitExceeded, StateValidationError
@@ -359,3 +360,11 @@ def test_an_isolated_record_shares_neither_data_nor_metadata() -> None:
     copy.data["n"].append(2)
     copy.metadata["m"].append(2)
     assert (record.data, record.metadata) == ({"n": [1]}, {"m": [1]})
+
+
+@pytest.mark.parametrize("before", range(12))
+def test_a_number_of_many_digits_is_found_wherever_it_stands(before: int) -> None:
+    text = f'{{"{"k" * before}": %s, "b": 12}}'
+    assert list(decode_numeric(text % "9999999999999999999").values()) == [1e19, 12]
+    assert settled_text(text % "9999999999999999999") != text % "9999999999999999999"
+    assert settled_text(text % "999999999999999999") == text % "999999999999999999"

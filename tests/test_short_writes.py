@@ -24,7 +24,7 @@ from flask_statemanager import (
     StorageUnavailable,
     Transition,
 )
-from flask_statemanager.backends.sql.connection import Loan
+from flask_statemanager.backends.sql.lending import Loan
 from flask_statemanager.core.contention import COOLING, MOST, Contention
 from flask_statemanager.core.record import Key
 from flask_statemanager.signals import state_changed
@@ -332,9 +332,9 @@ def losing_answers(error: BaseException) -> Iterator[None]:
     """Let nobody hear of the commits of the block."""
     leave = Loan._give_back
 
-    def lost(loan: Any, raised: Any) -> None:
-        wrote = bool(loan._unit.acts)
-        leave(loan, raised)
+    def lost(loan: Any, end: Any, raised: Any = None) -> None:
+        wrote = hasattr(loan, "_unit") and bool(loan._unit.acts)  # a single read has no unit
+        leave(loan, end, raised)
         if wrote and raised is None:
             raise error
 

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
-from flask_statemanager import Deadline, Machine, Transition
+from flask_statemanager import Deadline, Machine, StorageError, Transition
+from flask_statemanager.backends.sql.statements import Compiled
 from flask_statemanager.core.record import Key
 from tests.worlds import World
 
@@ -124,6 +126,22 @@ def test_searches_are_not_prepared_by_psycopg(postgres_world: World) -> None:
         cursor = unit.connection.cursor()
         cursor.execute("SELECT statement FROM pg_prepared_statements")
         assert [row for row in cursor.fetchall() if "jsonb" in row[0].lower() or "#>" in row[0]] == []
+
+
+def test_a_read_gives_its_connection_back_as_it_was_found(postgres_world: World) -> None:
+    """In no transaction, and beginning one with its next statement, whether the read has failed or not."""
+    backend, found = postgres_world.runtime.backend, []
+
+    def returned(connection: Any, _record: Any) -> None:
+        found.append((connection.autocommit, connection.info.transaction_status))
+
+    event.listen(backend.engine, "checkin", returned)
+    postgres_world.states.get_state("u1")
+    backend.fetch_unread(Key("state", "u1"))
+    with pytest.raises(StorageError, match="division by zero"):
+        backend._pool.rows(Compiled("SELECT 1 / 0", None, {}), {})
+    event.remove(backend.engine, "checkin", returned)
+    assert found == [(False, 0)] * 3
 
 
 def test_what_was_prepared_for_an_empty_table_goes_by_the_key(postgres_world: World) -> None:

@@ -193,8 +193,7 @@ class SqlBackend(
         :param key: which record.
         :raises StorageError: when the database fails.
         """
-        with self._pool.unit(write=False) as unit:
-            return self._one(unit.run(self._statements.read, {"k_bucket": key.bucket, "k_name": key.name}))
+        return self._one(self._pool.rows(self._statements.read, {"k_bucket": key.bucket, "k_name": key.name}))
 
     def fetch_unread(self, key: Key) -> Unread | None:
         """Return the same, its JSON as the database has written it.
@@ -202,8 +201,7 @@ class SqlBackend(
         :param key: which record.
         :raises StorageError: when the database fails.
         """
-        with self._pool.unit(write=False) as unit:
-            rows = unit.run(self._statements.read_unread, {"k_bucket": key.bucket, "k_name": key.name})
+        rows = self._pool.rows(self._statements.read_unread, {"k_bucket": key.bucket, "k_name": key.name})
         return self._statements.unread(rows[0]) if rows else None
 
     def apply(self, unit: SqlUnit, change: Change) -> int:

@@ -1,20 +1,16 @@
-"""Running statements on the driver's cursor, on a connection of the engine's own pool."""
+"""Running statements on the driver's cursor, on a connection that is lent by the engine's own pool."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
-from sqlalchemy.engine import Engine
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-
-from ...core.ports import Act, Unit, settle
+from ...core.ports import Act, Unit
 from ...core.record import Key, Record
-from ...errors import StateConflict, StorageTimeout, StorageUnavailable
+from ...errors import StorageUnavailable
 from .dialect import Dialect
 from .reading import Row
 from .statements import Compiled
@@ -163,142 +159,6 @@ class SqlUnit(Unit):
             yield
         except self.dialect.errors as error:
             raise self.dialect.wrapped(error, self._connection, self.table) from error
-
-
-class Pool:
-    """Lends units on connections of an engine's pool, never on the application's session.
-
-    :param dialect: the database's habits, which know the engine.
-    :param table: a table of ours, for error messages.
-    """
-
-    def __init__(self, dialect: Dialect, table: str) -> None:
-        self.dialect = dialect
-        self.table = table
-
-    @property
-    def engine(self) -> Engine:
-        """The engine whose pool is used."""
-        return self.dialect.engine
-
-    def unit(self, *, write: bool) -> AbstractContextManager[SqlUnit]:
-        """Lend a unit; it is committed at the end of the block, rolled back on an exception.
-
-        :param write: whether it is going to write.
-        :raises StorageError: when no connection is to be had, or the database fails.
-        """
-        return Loan(self, write)
-
-    @contextmanager
-    def private(self) -> Iterator[SqlUnit]:
-        """Lend a unit for single reads, on a connection that the pool does not count, for as long as the block takes.
-
-        :raises StorageError: when no connection is to be had, or the database fails.
-        """
-        fairy = self.checked_out()
-        unit = SqlUnit(fairy.dbapi_connection, self.dialect, self.table)
-        fairy.detach()
-        try:
-            with unit.translated():
-                self.dialect.begin(unit.connection, write=False)
-            yield unit
-        finally:
-            with suppress(self.dialect.errors):
-                unit.connection.close()
-
-    def close(self) -> None:
-        """Give back what is kept between units; nothing here."""
-
-    def checked_out(self) -> Any:
-        """Return a connection of the engine's pool, to be closed.
-
-        :raises StorageError: when none is to be had.
-        """
-        try:
-            return self.dialect.engine.raw_connection()
-        except PoolTimeout as error:
-            raise StorageTimeout("No database connection became free: give the engine a larger pool.") from error
-        except (DBAPIError, self.dialect.errors) as error:
-            raise unreachable(error) from error
-
-
-class Loan(AbstractContextManager[SqlUnit]):
-    """Lends a unit for the length of a block; what is to be done after its commit is done behind the block.
-
-    :param pool: where connections come from.
-    :param write: whether it is going to write.
-    """
-
-    def __init__(self, pool: Pool, write: bool) -> None:
-        self._pool = pool
-        self._write = write
-
-    def __enter__(self) -> SqlUnit:
-        dialect, table = self._pool.dialect, self._pool.table
-        self._fairy = fairy = self._pool.checked_out()
-        # Of drivers that do not await it is the driver's own, found without three calls.
-        self._connection = connection = fairy.dbapi_connection
-        self._unit = unit = SqlUnit(connection, dialect, table)
-        try:
-            self._found = dialect.begin(connection, write=self._write)
-        except BaseException as error:
-            wrapped = dialect.wrapped(error, connection, table) if isinstance(error, dialect.errors) else None
-            if wrapped is None:
-                fairy.invalidate(error)
-            fairy.close()
-            if wrapped is None:
-                raise
-            raise wrapped from error
-        return unit
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        try:
-            self._give_back(error)
-            if error is None and self._unit.acts:
-                settle(self._unit.acts)
-        except StateConflict:
-            raise
-        except BaseException:
-            # Not only the answer to a COMMIT may get lost: whatever a signal handler raises may come up behind it.
-            for act in self._unit.doubts if error is None else ():
-                act()
-            raise
-
-    def _give_back(self, error: BaseException | None) -> None:
-        self._usable = False
-        try:
-            if error is None:
-                self._commit()
-            else:
-                self._roll_back()
-        finally:
-            if not self._usable:
-                self._fairy.invalidate(error)
-            self._fairy.close()
-
-    def _commit(self) -> None:
-        dialect, done = self._pool.dialect, False
-        try:
-            dialect.end(self._connection, commit=True)
-            done = True
-            dialect.restore(self._connection, self._found)
-            self._usable = True
-        except dialect.errors as failure:
-            # What is done is done, whatever becomes of the connection.
-            if not done:
-                self._roll_back()
-                raise dialect.wrapped(failure, self._connection, self._pool.table) from failure
-
-    def _roll_back(self) -> None:
-        """Roll back; where even that fails the connection is dead, and so are the idle ones beside it."""
-        dialect = self._pool.dialect
-        try:
-            if not dialect.interrupt(self._connection):
-                dialect.end(self._connection, commit=False)
-                dialect.restore(self._connection, self._found)
-                self._usable = True
-        except dialect.errors:
-            self._pool.engine.dispose()
 
 
 def unreachable(error: Exception) -> StorageUnavailable:

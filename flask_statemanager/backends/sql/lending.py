@@ -1,18 +1,207 @@
-"""Which connections a backend lends: the pool's, or for in-memory SQLite the one that there is."""
+"""Lending connections: those of the engine's pool, or for in-memory SQLite the one that there is."""
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
 from ...core.ports import settle
-from ...errors import StorageError
-from .connection import Pool, SqlUnit, in_memory
+from ...errors import StateConflict, StorageError, StorageTimeout
+from .connection import SqlUnit, in_memory, unreachable
 from .dialect import Dialect
 from .reading import Row
 from .statements import Compiled
+
+logger = logging.getLogger("flask_statemanager.sql")
+
+
+class Pool:
+    """Lends units on connections of an engine's pool, never on the application's session.
+
+    :param dialect: the database's habits, which know the engine.
+    :param table: a table of ours, for error messages.
+    """
+
+    def __init__(self, dialect: Dialect, table: str) -> None:
+        self.dialect = dialect
+        self.table = table
+
+    @property
+    def engine(self) -> Engine:
+        """The engine whose pool is used."""
+        return self.dialect.engine
+
+    def unit(self, *, write: bool) -> AbstractContextManager[SqlUnit]:
+        """Lend a unit; it is committed at the end of the block, rolled back on an exception.
+
+        :param write: whether it is going to write.
+        :raises StorageError: when no connection is to be had, or the database fails.
+        """
+        return Loan(self, write)
+
+    def rows(self, statement: Compiled, values: dict[str, Any]) -> list[Row]:
+        """Run a single statement that reads, for which no unit is needed.
+
+        :param statement: driver SQL.
+        :param values: its parameters.
+        :raises StorageError: when no connection is to be had, or the database fails.
+        """
+        return Loan(self, write=False).rows(statement, values)
+
+    @contextmanager
+    def private(self) -> Iterator[SqlUnit]:
+        """Lend a unit for single reads, on a connection that the pool does not count, for as long as the block takes.
+
+        :raises StorageError: when no connection is to be had, or the database fails.
+        """
+        fairy = self.checked_out()
+        unit = SqlUnit(fairy.dbapi_connection, self.dialect, self.table)
+        fairy.detach()
+        try:
+            with unit.translated():
+                self.dialect.begin(unit.connection, write=False)
+            yield unit
+        finally:
+            with suppress(self.dialect.errors):
+                unit.connection.close()
+
+    def close(self) -> None:
+        """Give back what is kept between units; nothing here."""
+
+    def checked_out(self) -> Any:
+        """Return a connection of the engine's pool, to be closed.
+
+        :raises StorageError: when none is to be had.
+        """
+        try:
+            return self.dialect.engine.raw_connection()
+        except PoolTimeout as error:
+            raise StorageTimeout("No database connection became free: give the engine a larger pool.") from error
+        except (DBAPIError, self.dialect.errors) as error:
+            raise unreachable(error) from error
+
+
+class Loan(AbstractContextManager[SqlUnit]):
+    """Lends a unit for the length of a block; what is to be done after its commit is done behind the block.
+
+    :param pool: where connections come from.
+    :param write: whether it is going to write.
+    """
+
+    def __init__(self, pool: Pool, write: bool) -> None:
+        self._pool = pool
+        self._write = write
+
+    def __enter__(self) -> SqlUnit:
+        self._unit = unit = SqlUnit(self._take(), self._pool.dialect, self._pool.table)
+        return unit
+
+    def rows(self, statement: Compiled, values: dict[str, Any]) -> list[Row]:
+        """Run a single statement that reads, instead of a block.
+
+        :param statement: driver SQL.
+        :param values: its parameters.
+        :raises StorageError: when no connection is to be had, or the database fails.
+        """
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("%s", statement.sql)
+        connection = self._take()
+        try:
+            cursor = connection.cursor()
+            cursor.execute(statement.sql, statement.bind(values))
+            rows: list[Row] = cursor.fetchall()
+            cursor.close()
+        except BaseException as error:
+            wrapped = self._wrapped(error)
+            self._give_back(self._roll_back, error)
+            if wrapped is None:
+                raise
+            raise wrapped from error
+        # PostgreSQL has committed by itself; in SQLite a listener of the application's may have begun on check-out.
+        self._give_back(self._restore if self._pool.dialect.at_once else self._commit)
+        return rows
+
+    def _take(self) -> Any:
+        dialect = self._pool.dialect
+        self._fairy = fairy = self._pool.checked_out()
+        # Of drivers that do not await it is the driver's own, found without three calls.
+        self._connection = connection = fairy.dbapi_connection
+        try:
+            self._found = dialect.begin(connection, write=self._write)
+        except BaseException as error:
+            wrapped = self._wrapped(error)
+            if wrapped is None:
+                fairy.invalidate(error)
+            fairy.close()
+            if wrapped is None:
+                raise
+            raise wrapped from error
+        return connection
+
+    def _wrapped(self, error: BaseException) -> Exception | None:
+        """Return our error for one of the driver's, or None for any other."""
+        dialect = self._pool.dialect
+        if not isinstance(error, dialect.errors):
+            return None
+        return dialect.wrapped(error, self._connection, self._pool.table)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        try:
+            self._give_back(self._commit if error is None else self._roll_back, error)
+            if error is None and self._unit.acts:
+                settle(self._unit.acts)
+        except StateConflict:
+            raise
+        except BaseException:
+            # Not only the answer to a COMMIT may get lost: whatever a signal handler raises may come up behind it.
+            for act in self._unit.doubts if error is None else ():
+                act()
+            raise
+
+    def _give_back(self, end: Callable[[], None], error: BaseException | None = None) -> None:
+        self._usable = False
+        try:
+            end()
+        finally:
+            if not self._usable:
+                self._fairy.invalidate(error)
+            self._fairy.close()
+
+    def _commit(self) -> None:
+        dialect = self._pool.dialect
+        try:
+            dialect.end(self._connection, commit=True)
+        except dialect.errors as failure:
+            self._roll_back()
+            raise dialect.wrapped(failure, self._connection, self._pool.table) from failure
+        self._restore()
+
+    def _restore(self) -> None:
+        """Leave the connection as it was found; what is done is done, whatever becomes of it."""
+        dialect = self._pool.dialect
+        try:
+            dialect.restore(self._connection, self._found)
+            self._usable = True
+        except dialect.errors:
+            self._usable = False
+
+    def _roll_back(self) -> None:
+        """Roll back; where even that fails the connection is dead, and so are the idle ones beside it."""
+        dialect = self._pool.dialect
+        try:
+            if not dialect.interrupt(self._connection):
+                dialect.end(self._connection, commit=False)
+                dialect.restore(self._connection, self._found)
+                self._usable = True
+        except dialect.errors:
+            self._pool.engine.dispose()
 
 
 class SharedConnection(Pool):
@@ -33,6 +222,16 @@ class SharedConnection(Pool):
             fairy, self._fairy = self._fairy, None
             if fairy is not None:
                 fairy.close()
+
+    def rows(self, statement: Compiled, values: dict[str, Any]) -> list[Row]:
+        """Run a single statement that reads.
+
+        :param statement: driver SQL.
+        :param values: its parameters.
+        :raises StorageError: when the connection cannot be opened, or the database fails.
+        """
+        with self.unit(write=False) as unit:
+            return unit.run(statement, values)
 
     @contextmanager
     def private(self) -> Iterator[SqlUnit]:

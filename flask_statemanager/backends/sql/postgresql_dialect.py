@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Table
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.engine import Engine
 
 from ...core.codec import decode_numeric, settled_text
 from ...core.record import JSON
@@ -32,6 +34,12 @@ class PostgresDialect(Dialect):
 
     name = "postgresql"
     at_once = True
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        # psycopg makes an object for each look at its ``info``.
+        where = "pgconn" if engine.driver == "psycopg" else "info"
+        self._status = attrgetter(f"{where}.transaction_status")
 
     def insert(self, table: Table) -> Any:
         """Return an INSERT that can say what to do on a conflict.
@@ -75,9 +83,10 @@ class PostgresDialect(Dialect):
         :param write: whether it is going to write.
         """
         found = bool(connection.autocommit)
-        if connection.info.transaction_status:  # a listener of the application's has said something on check-out
+        if self._status(connection):  # a listener of the application's has said something on check-out
             connection.commit()
-        connection.autocommit = not write
+        if found is write:
+            connection.autocommit = not write
         return found
 
     def look(self, connection: Any) -> None:
@@ -119,14 +128,15 @@ class PostgresDialect(Dialect):
         :param connection: the driver's connection.
         :param found: whether it committed by itself before.
         """
-        connection.autocommit = found
+        if connection.autocommit != found:
+            connection.autocommit = found
 
     def interrupt(self, connection: Any) -> bool:
         """Cancel a statement in the middle of which an exception came up: else it would still be done, and committed.
 
         :param connection: the driver's connection.
         """
-        if connection.info.transaction_status != _ACTIVE:
+        if self._status(connection) != _ACTIVE:
             return False
         connection.cancel()
         return True
@@ -149,7 +159,7 @@ class PostgresDialect(Dialect):
 
         :param connection: the driver's connection.
         """
-        return bool(connection.info.transaction_status == _FAILED)
+        return bool(self._status(connection) == _FAILED)
 
     def wrapped(self, error: Exception, connection: Any, table: str) -> Exception:
         """Return our error for a driver's, by its SQLSTATE.

@@ -16,7 +16,8 @@ from ...core.record import Key, Record
 from ...core.restores import Olds, RestoresAtOnce
 from ...core.snapshots import Look, Scan, absent
 from ...errors import Compacted, StorageTimeout
-from .connection import Pool, SqlUnit
+from .connection import SqlUnit
+from .lending import Pool
 from .notes import Notes
 from .power import SqlPower
 from .putting import RECORD_FIELDS

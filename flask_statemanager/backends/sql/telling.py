@@ -15,10 +15,11 @@ from functools import cached_property
 
 from ...core.hearing import Changed, Hearing, Tells
 from ...core.ports import Backend
-from .connection import Pool, SqlUnit
+from .connection import SqlUnit
 from .following import Followers, Pulse
 from .frontier import Frontier, Note
 from .gaps import Gaps
+from .lending import Pool
 from .news_statements import NewsStatements
 from .power import SqlPower
 
