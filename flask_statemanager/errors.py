@@ -30,6 +30,7 @@ Every error carries its data as attributes and one sentence that says what to do
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Mapping, Sequence
 
 
@@ -48,6 +49,10 @@ def shown(value: object) -> str:
 
 class StateManagerError(Exception):
     """The root of every error that this package raises on purpose."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Pickled as what it is, not made again from its sentence: other processes get it whole.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class ConfigurationError(StateManagerError):
