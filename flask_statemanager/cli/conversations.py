@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import chain, islice
 from typing import Any
 
 import click
@@ -39,14 +40,8 @@ _COLUMNS = (
 @with_appcontext
 def conversations(prefix: str | None, limit: int, as_json: bool) -> None:
     """List the conversations that are going on."""
-    found: list[tuple[str, dict[str, Any], Any]] = []
-    for beginning in (CHANNEL, MEMBER) if prefix is None else (prefix,):
-        for name, record in _records(beginning):
-            if len(found) == limit:
-                break
-            value = sound(record.data.get("value")) or {}
-            if linked_to(value) is None:
-                found.append((name, value.get("flow_data", {}), record))
+    beginnings = (CHANNEL, MEMBER) if prefix is None else (prefix,)
+    found = list(islice(chain.from_iterable(map(_going_on, beginnings)), limit))
     if as_json:
         say(document({"conversations": [_described(*each) for each in found]}))
     elif found:
@@ -97,6 +92,14 @@ def clear(channel_type: str, channel_id: str, flow_only: bool, yes: bool) -> Non
 def _open(channel_type: str, channel_id: str) -> FlowSession:
     channel = Channel.of(channel_type, channel_id)
     return FlowSession(current_runtime.reception.parts(), channel)
+
+
+def _going_on(beginning: str) -> Iterator[tuple[str, dict[str, Any], Any]]:
+    """Yield the conversations whose keys begin so: the name, its flow, the record; a link is none."""
+    for name, record in _records(beginning):
+        value = sound(record.data.get("value")) or {}
+        if linked_to(value) is None:
+            yield name, value.get("flow_data", {}), record
 
 
 def _records(beginning: str) -> Iterator[tuple[str, Any]]:
