@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from flask_statemanager import ConfigurationError, ResponsibilityBreach, StateConflict, StateValidationError
+from flask_statemanager.core.ports import UNSEEN, Seen
 from flask_statemanager.flows import (
     END,
     ApiComponent,
@@ -203,9 +204,10 @@ def commit(session: FlowSession, lease: TurnLease) -> None:
 def test_somebody_who_has_taken_the_lease_meanwhile_keeps_what_it_wrote(talk: World) -> None:
     parts = talk.runtime.reception.parts()
     late, next_one = (TurnLease(parts, "channel:web:v1", 30) for _ in range(2))
-    assert late.take()
+    late.take()
     talk.clock.advance(31)
-    assert next_one.take()
+    next_one.take()
+    assert (late.held, next_one.held) == (True, True)
     session = talk.states.flows.open("web", "v1")
     with pytest.raises(StateConflict):
         commit(session, late)
@@ -216,9 +218,41 @@ def test_somebody_who_has_taken_the_lease_meanwhile_keeps_what_it_wrote(talk: Wo
 
 def test_a_lease_that_is_never_free_is_waited_for_a_while(small_talk: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flask_statemanager.flows.turn_lease.PATIENCE", -30.0)
-    assert TurnLease(small_talk.runtime.reception.parts(), "channel:web:v1", 30).take()
+    TurnLease(small_talk.runtime.reception.parts(), "channel:web:v1", 30).take()
     with pytest.raises(StateConflict, match="to be free"):
         say(small_talk, "hello")
+
+
+def test_a_turn_that_was_overtaken_before_it_had_the_lease_goes_by_what_is_there_now(
+    talk: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say(talk, "join")
+    take, between = TurnLease.take, iter(["Ada"])
+
+    def take_late(self: TurnLease, seen: Seen = UNSEEN) -> bool:
+        say(talk, *between)
+        return take(self, seen)
+
+    monkeypatch.setattr(TurnLease, "take", take_late)
+    assert say(talk, "Eve") == [("Welcome, Ada.",)]
+
+
+def test_a_conversation_that_changes_within_a_turn_has_the_turn_made_again(talk: World) -> None:
+    class Aside(ApiComponent):
+        runs = 0
+
+        def validate_api_call(self, value: Any) -> ValidationResult:
+            type(self).runs += 1
+            if self.runs == 1:
+                talk.states.flows.open("web", "v1").update_state({"action": {"by": "somebody else"}})
+            self.state_manager.authenticate("ada", "t0ken")
+            return ValidationResult.success(value)
+
+    talk.states.flows.define(Flow("log_in", [Step("call", Aside, branches={"success": END, "failure": END})]))
+    talk.states.flows.configure(start="log_in")
+    say(talk, "hello")
+    session = talk.states.flows.open("web", "v1")
+    assert (session.get_member_id(), session.get("action"), Aside.runs) == ("ada", {"by": "somebody else"}, 2)
 
 
 def test_turns_of_one_conversation_follow_one_another(talk: World) -> None:

@@ -139,3 +139,11 @@ def living(record: Record | None) -> Record | None:
     :param record: what is stored, or None.
     """
     return None if record is None or record.deleted_at is not None else record
+
+
+def version_of(record: Record | None) -> int | None:
+    """Return the version of a record, a tombstone's too, or None where there is none.
+
+    :param record: what is stored, or None.
+    """
+    return None if record is None else record.version

@@ -11,7 +11,7 @@ from msgspec import Struct
 from ..core.bucket import Bucket
 from ..core.held import VALUE, put, taken_away
 from ..core.ports import UNSEEN, Seen
-from ..core.record import JSONObject, Key, Origin, Record, living
+from ..core.record import JSONObject, Key, Origin, Record, living, version_of
 from ..core.retry import ATTEMPTS, pause
 from ..core.step import Decide, Step
 from ..core.together import Together
@@ -68,6 +68,17 @@ class Found(Struct, frozen=True):
         :param record: the record.
         """
         return Found.of(bucket, self.situation.channel, {**self.records, record.key.name: record})
+
+    def check_unchanged(self, earlier: Found) -> None:
+        """Refuse where something was written since an earlier reading.
+
+        :param earlier: what was read then.
+        :raises StateConflict: when a record that both have read is another.
+        """
+        for name in earlier.records.keys() & self.records.keys():
+            expected, actual = version_of(earlier.records[name]), version_of(self.records[name])
+            if expected != actual:
+                raise StateConflict(f"The conversation {self.situation.home}", expected, actual)
 
     @property
     def seen(self) -> Seen:
@@ -245,7 +256,7 @@ class _Saving:
         """Refuse where anything that is written, the document of a member that is joined too, is not what was read."""
         for name, record in stored.items():
             read = self._found.living.get(name)
-            expected, actual = (None if each is None else each.version for each in (read, record))
+            expected, actual = version_of(read), version_of(record)
             if expected != actual:
                 raise StateConflict(Key(self._bucket.name, name), expected, actual)
 

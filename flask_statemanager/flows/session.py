@@ -61,6 +61,7 @@ class FlowSession(Accessors, Verbs, Recovery):
         self._depth = 0
         self._settled = False
         self._heard: JSON = None
+        self._turning = False
         self.messaging = Outgoing(self)
 
     @cached_property
@@ -101,6 +102,9 @@ class FlowSession(Accessors, Verbs, Recovery):
             return self._present
         self._more += missing
         found = self._conversations.find(self._present.channel, self._more)
+        if self._turning:
+            # The turn has gone by what it read, and its commit compares with what was read last.
+            found.check_unchanged(self._found)
         self._take(found)
         return self._present
 
@@ -168,11 +172,12 @@ class FlowSession(Accessors, Verbs, Recovery):
         return tuple(self._notes)
 
     def hear(self, message: JSON) -> None:
-        """Take note of the message that is worked on, which no ``error`` of the audit trail quotes.
+        """Begin a turn: from here on the conversation must stay as it was read. No ``error`` of the trail quotes this.
 
         :param message: what the user has sent.
         """
         self._heard = message
+        self._turning = True
 
     def note(self, event: str, **details: Any) -> None:
         """Note something for the audit trail; it is written with the next commit.

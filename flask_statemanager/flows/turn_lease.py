@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from ..core.clock import from_iso, iso
 from ..core.held import VALUE, put
 from ..core.ports import UNSEEN, Seen
-from ..core.record import Key, Record, living
+from ..core.record import Key, Record, living, version_of
 from ..core.retry import pause
 from ..core.step import Decide, Step
 from ..errors import StateConflict, StateManagerError
@@ -51,6 +51,7 @@ class TurnLease:
         self.holder = str(uuid.uuid4())
         self.held = False
         self.record: Record | None = None
+        self._before: int | None = None
 
     @property
     def name(self) -> str:
@@ -60,8 +61,8 @@ class TurnLease:
     def take(self, seen: Seen = UNSEEN) -> bool:
         """Wait for the lease, and take it.
 
-        :param seen: what the caller believes to lie there, to spare the reading.
-        :returns: whether it was free at once.
+        :param seen: what the caller has read there together with the conversation.
+        :returns: whether no other turn has had it since; else the conversation may be another by now.
         :raises StateConflict: when another turn has it for longer than it could without failing.
         :raises StorageError: when the storage fails.
         """
@@ -72,7 +73,8 @@ class TurnLease:
                 raise StateConflict(f"The conversation {self._key}", "to be free", None)
             attempt += 1
             pause(attempt)
-        return attempt == 0
+        # Who had it meanwhile may have given it back already.
+        return attempt == 0 and seen is not UNSEEN and version_of(seen) == self._before
 
     def _taken(self, seen: Seen) -> bool:
         try:
@@ -103,6 +105,7 @@ class TurnLease:
         holder, until = _state(stored)
         if holder is not None and until is not None and until > now:
             raise Taken
+        self._before = version_of(stored)
         return self._put(stored, now, {"holder": self.holder, "until": iso(now + self._length)})
 
     def _free(self, stored: Record | None, now: datetime) -> Step | None:
