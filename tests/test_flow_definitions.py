@@ -30,6 +30,7 @@ ASK = Step("ask", HandleInput, then=END)
     ("steps", "problem"),
     [
         ([], "it has no steps"),
+        (5, "its steps are 5, not a list"),
         ([ASK, Step("lost", Dashboard, then=END)], "the step 'lost' cannot be reached"),
         ([Step("ask", ConfirmOffer, branches={"confirmed": END})], "no branch for the result 'declined'"),
         ([Step("ask", AmountInput, then=END, max_attempts=3)], "no branch for the result 'exhausted'"),
@@ -57,7 +58,7 @@ ASK = Step("ask", HandleInput, then=END)
         ),
     ],
 )
-def test_what_cannot_work_is_refused_when_the_flow_is_made(steps: list[Any], problem: str) -> None:
+def test_what_cannot_work_is_refused_when_the_flow_is_made(steps: Any, problem: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(problem)):
         Flow("one", steps)
 

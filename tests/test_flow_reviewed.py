@@ -237,3 +237,21 @@ def test_operators_list_conversations_beside_what_is_none(small_talk: World) -> 
         "channel:web:spoilt": None,
         "channel:web:v1": "offer",
     }
+
+
+def test_what_a_session_shows_can_be_written_back(small_talk: World) -> None:
+    session = small_talk.states.flows.open("web", "v1")
+    session.authenticate("ada", "t0ken")
+    for step in ("amount", "handle"):
+        session.transition_flow("offer", step)
+        session.track_validation(step, error="That is none.")
+    session.set_component_result("done")
+    before = session.get_state()
+    session.update_state(before)
+    assert {**session.get_state(), "_version": None} == {**before, "_version": None}
+
+
+def test_what_was_read_shows_no_secrets(small_talk: World) -> None:
+    session = small_talk.states.flows.open("web", "v1")
+    session.authenticate("ada", "t0ken-of-ada")
+    assert "t0ken" not in repr(session._found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import json
 from typing import Any
 
 from flask import Blueprint, abort, current_app, request
@@ -36,9 +37,17 @@ def receive() -> Any:
     if not is_signed(body, current_app.config["WHATSAPP_SECRET"], request.headers.get(SIGNATURE)):
         abort(401, "The signature does not fit.")
     taken = 0
-    for message in messages_in(request.get_json(silent=True, force=True)):
+    for message in messages_in(_delivery(body)):
         text = message.text[:LONGEST] or NO_TEXT
         keep("whatsapp", message.number, text, key=f"in:{message.message_id}", mine=True)
         state_manager.flows.receive("whatsapp", message.number, text, message_id=message.message_id)
         taken += 1
     return {"messages": taken}
+
+
+def _delivery(body: bytes) -> Any:
+    """Return what was delivered; None for what is no JSON, or nested deeper than any delivery is."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None

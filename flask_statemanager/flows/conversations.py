@@ -43,6 +43,10 @@ class Found(Struct, frozen=True):
     records: Mapping[str, Record | None]
     living: Mapping[str, Record]
 
+    def __repr__(self) -> str:
+        # What is in the records may be secret.
+        return f"<Found {self.situation.home} version {self.version}>"
+
     @classmethod
     def of(cls, bucket: Bucket, channel: Channel, records: Mapping[str, Record | None]) -> Found:
         """Find out what was read.

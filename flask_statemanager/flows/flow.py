@@ -45,6 +45,8 @@ class Flow:
 
     def _taken(self, steps: Iterable[Step]) -> list[str]:
         """Take the steps, and tell what is wrong with each by itself."""
+        if not isinstance(steps, Iterable):
+            return [f"its steps are {shown(steps)}, not a list"]
         problems: list[str] = []
         found = [each for each in (known(step, problems) for step in steps) if each is not None]
         self._steps = {each.step.name: each for each in found}

@@ -203,7 +203,9 @@ class Verbs(ABC):
             attempts = {each: count for each, count in found.get("attempts", {}).items() if each != name}
             if error is not None:
                 attempts[name] = found.get("attempts", {}).get(name, 0) + 1
-            last = {"component": name, "at": iso(now), "value": remembered}
+            last: JSONObject = {"component": name, "at": iso(now)}
+            if remembered is not None:
+                last["value"] = remembered
             validation = {
                 **found,
                 "attempts": attempts,
