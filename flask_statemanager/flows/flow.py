@@ -43,7 +43,7 @@ class Flow:
         if problems:
             raise ConfigurationError(f"The flow {name!r} cannot be defined: {'; '.join(problems)}.")
 
-    def _taken(self, steps: Iterable[Step]) -> list[str]:
+    def _taken(self, steps: object) -> list[str]:
         """Take the steps, and tell what is wrong with each by itself."""
         if not isinstance(steps, Iterable):
             return [f"its steps are {shown(steps)}, not a list"]
