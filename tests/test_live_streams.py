@@ -276,7 +276,9 @@ def test_places_are_given_back(serve: Callable[..., Service]) -> None:
     assert service.counters.value("live.refused") == 2
 
 
-def test_a_place_is_given_back_when_the_application_fails_behind_it(serve: Callable[..., Service]) -> None:
+def test_a_place_is_given_back_when_the_application_fails_behind_it(
+    serve: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
+) -> None:
     service = serve()
     failing = threading.Event()
 
@@ -288,7 +290,8 @@ def test_a_place_is_given_back_when_the_application_fails_behind_it(serve: Calla
 
     failing.set()
     service.world.app.config["PROPAGATE_EXCEPTIONS"] = False
-    service.world.app.logger.disabled = True  # pytest keeps what is logged, and by its traceback the response
+    # pytest keeps what is logged, and by its traceback the response. The logger is that of every app of this name.
+    monkeypatch.setattr(service.world.app.logger, "disabled", True)
     assert service.get(f"{PATH}/stream").status_code == 500
     with pytest.raises(websocket.WebSocketBadStatusException):
         service.socket()
