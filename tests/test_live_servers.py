@@ -145,7 +145,9 @@ def test_nothing_is_missed_and_nothing_comes_twice_while_the_server_is_killed_ag
         with listening(listeners):
             for number in range(KILLS):
                 here.states.kv.set_many({f"before:{number}:{each}": each for each in range(3)})
-                listeners[number].wait(lambda listener, key=f"before:{number}:2": key in listener.keys()[-9:])
+                # Every one is listening when the server is killed, on a slow machine too.
+                for each in listeners:
+                    each.wait(lambda listener, key=f"before:{number}:2": key in listener.keys()[-9:])
                 here.states.kv.set(f"at:{number}", number)
                 os.kill(server.worker(), signal.SIGKILL)
                 here.states.kv.set(f"behind:{number}", number)
@@ -156,8 +158,7 @@ def test_nothing_is_missed_and_nothing_comes_twice_while_the_server_is_killed_ag
             for each in listeners:
                 each.wait(lambda listener: listener.keys()[-1:] == ["last"])
                 assert [change["data"]["revision"] for change in each.changes] == written
-            # Each was listening at one of the kills; how soon it came back behind the others is the machine's affair.
-            assert min(each.begun for each in listeners) > 1
+            assert min(each.begun for each in listeners) > KILLS
             server.stop()
         for each in listeners:
             each.join()
