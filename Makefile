@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 BASE := $(VENV)/.installed-base
 DEV := $(VENV)/.installed-dev
 BENCH := $(BENCH_VENV)/.installed-bench
-REQUIRES := setup.cfg setup.py pyproject.toml tools/bootstrap.py tools/redis_server.py
+REQUIRES := setup.cfg setup.py pyproject.toml tools/bootstrap.py tools/redis_server.py tools/axe.py
 # The check picks a free port for itself.
 LISTEN := $(if $(findstring --check,$(ARGS)),,--port $(PORT))
 
@@ -96,6 +96,7 @@ $(DEV): $(REQUIRES)
 	$(PYTHON) tools/bootstrap.py $(VENV)
 	$(BIN)/python -m pip install --editable '.[dev]'
 	$(BIN)/python tools/redis_server.py
+	$(BIN)/python tools/axe.py
 	@touch $(BASE) $@
 
 $(BENCH): $(REQUIRES) benchmarks/requirements.txt

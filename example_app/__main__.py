@@ -81,6 +81,16 @@ def announce(app: Flask, port: int) -> None:
     click.echo(f"  health       curl {root}/api/health\n")
 
 
+def listening(app: Flask, port: int) -> BaseWSGIServer:
+    """Return a server that is bound, and serves when told to.
+
+    :param app: the app.
+    :param port: where to listen; 0 for a free port.
+    """
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    return make_server(HOST, port, app, threaded=True)
+
+
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError("a port is a number up to 65535")
@@ -91,7 +101,7 @@ def _served(port: int) -> int:
     app = create_app({"DEMO": LOGINS})
     prepare(app)
     try:
-        server = _listening(app, port)
+        server = listening(app, port)
     except (OSError, OverflowError, SystemExit):
         click.echo(f"Port {port} cannot be used: choose another with --port (make demo PORT=...).", err=True)
         return 1
@@ -112,17 +122,12 @@ def _checked(port: int) -> int:
         app = create_app({"INSTANCE_PATH": folder, "DEMO": LOGINS, "STATEMANAGER_FLOWS_TTL": CHAT_TTL})
         try:
             prepare(app, SMALL)
-            return check(_listening(app, port), app.config["API_TOKEN"], LOGINS, app.config["WHATSAPP_SECRET"])
+            return check(listening(app, port), app.config["API_TOKEN"], LOGINS, app.config["WHATSAPP_SECRET"])
         finally:
             app.extensions["statemanager"].close()
             with app.app_context():
                 db.session.remove()
                 db.engine.dispose()
-
-
-def _listening(app: Flask, port: int) -> BaseWSGIServer:
-    logging.getLogger("werkzeug").setLevel(logging.WARNING)
-    return make_server(HOST, port, app, threaded=True)
 
 
 if __name__ == "__main__":

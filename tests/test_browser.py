@@ -14,7 +14,8 @@ import pytest
 from selenium import webdriver
 
 from tests.servers import executables
-from tests.servers.browser import ChromeDriver, complaints
+from tests.servers.accessibility import violations
+from tests.servers.browser import ChromeDriver, complaints, look
 from tests.servers.executables import ServerMissing
 
 pytest_plugins = ["tests.servers.browser"]
@@ -64,6 +65,9 @@ def _browsers_of(folder: Path) -> list[str]:
 
 def test_a_machine_without_a_browser_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(executables, "script", lambda: tmp_path / "axe.js")
+    with pytest.raises(ServerMissing, match=r"python tools/axe\.py"):
+        executables.axe_script()
     with pytest.raises(ServerMissing, match="apt-get install chromium"):
         executables.browser_executable()
     with pytest.raises(ServerMissing, match="chromedriver"):
@@ -110,3 +114,28 @@ def test_the_tool_does_nothing_where_there_is_a_browser(tmp_path: Path) -> None:
     ended = subprocess.run(run, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False, timeout=60)
     assert ended.returncode == 1
     assert "no Chromium with its driver here" in ended.stderr
+
+
+def test_a_page_that_not_everybody_can_use_is_told_of(window: webdriver.Remote) -> None:
+    look(window)
+    window.get("data:text/html,<html lang=en><title>A page</title><main><h1>A page</h1><img src=a.png><input></main>")
+    found = " ".join(violations(window))
+    assert "image-alt" in found
+    assert "label" in found
+    window.get("data:text/html,<html lang=en><title>A page</title><main><h1>A page</h1></main>")
+    assert violations(window) == []
+
+
+def test_a_browser_can_be_like_a_phones_at_night_without_scripts(window: webdriver.Remote) -> None:
+    page = "data:text/html,<meta name=viewport content='width=device-width'><script>document.title = 'ran'</script>"
+    look(window, dark=True, narrow=True, scripts=False)
+    window.get(page)
+    assert window.title != "ran"
+    assert window.execute_script("return [innerWidth, matchMedia('(prefers-color-scheme: dark)').matches]") == [
+        390,
+        True,
+    ]
+    look(window)
+    window.get(page)
+    assert window.title == "ran"
+    assert window.execute_script("return matchMedia('(prefers-color-scheme: dark)').matches") is False

@@ -2,7 +2,7 @@
 
 `executables` finds the programs, `guard` owns each server's process, `process` is what the servers have in common,
 `redis_server` and `postgres_server` are the two servers, `redis_cluster` is several of the first, `browser` is a
-Chromium, `fixtures` hands them to the tests.
+Chromium, `accessibility` what checks its pages, `demo` the example application, `fixtures` hands them to the tests.
 """
 
 from tests.servers.executables import ServerMissing

@@ -92,6 +92,25 @@ class ChromeDriver(Server):
                 driver.quit()
 
 
+def look(window: webdriver.Remote, *, dark: bool = False, narrow: bool = False, scripts: bool = True) -> None:
+    """Have a browser be like somebody's: what it opens from now on looks so.
+
+    :param window: the browser.
+    :param dark: whether its user prefers dark pages.
+    :param narrow: whether it is a phone's, 390 pixels wide.
+    :param scripts: whether it runs the scripts of pages.
+    """
+    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+    _tell(window, "Emulation.setEmulatedMedia", features=[scheme])
+    width, height = (390, 844) if narrow else (1280, 900)
+    _tell(window, "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=narrow)
+    _tell(window, "Emulation.setScriptExecutionDisabled", value=not scripts)
+
+
+def _tell(window: webdriver.Remote, command: str, **parameters: object) -> None:
+    window.execute("executeCdpCommand", {"cmd": command, "params": parameters})
+
+
 def complaints(window: webdriver.Remote) -> list[str]:
     """Return what a browser has complained of since it was asked last: errors of scripts, what a policy has kept out.
 

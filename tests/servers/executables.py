@@ -1,4 +1,4 @@
-"""Find the servers' programs: on PATH, where Debian puts them, or inside wheels."""
+"""Find the servers' programs, and what checks pages: on PATH, where Debian puts them, or inside wheels."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import sysconfig
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+
+from tools.axe import script
 
 OLDEST_REDIS = (6, 0)
 OLDEST_POSTGRES = (13, 0)
@@ -65,6 +67,18 @@ def driver_executable() -> Path:
     :raises ServerMissing: when there is none.
     """
     return _on_path("chromedriver")
+
+
+def axe_script() -> Path:
+    """Find axe-core, which checks pages for accessibility.
+
+    :returns: the script.
+    :raises ServerMissing: when it was not fetched.
+    """
+    found = script()
+    if not found.exists():
+        raise ServerMissing("no axe-core beside this interpreter: run `python tools/axe.py`, which fetches it by pip")
+    return found
 
 
 def _on_path(*names: str) -> Path:
