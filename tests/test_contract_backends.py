@@ -18,6 +18,7 @@ from flask_statemanager.backends.sql.tables import declare
 from flask_statemanager.core.ports import Backend
 from flask_statemanager.errors import ConfigurationError, StorageError, StorageTimeout
 from flask_statemanager.testing.contract import (
+    AuditContract,
     BackendContract,
     CountContract,
     EnqueueContract,
@@ -37,6 +38,7 @@ from flask_statemanager.testing.contract import (
 from flask_statemanager.testing.contract.joining import Joins
 
 OWN = {
+    "Audits",
     "MultiKey",
     "Enqueues",
     "Idempotent",
@@ -52,6 +54,7 @@ OWN = {
 
 
 class TestMemory(
+    AuditContract,
     WatchContract,
     EnqueueContract,
     IdempotencyContract,
@@ -79,6 +82,7 @@ class TestMemory(
 
 
 class SqlContract(
+    AuditContract,
     TellContract,
     WatchContract,
     EnqueueContract,

@@ -19,6 +19,7 @@ from ..core.powers import Counts, Expires, KeepsHistory, Searches
 from ..core.query import ChangeQuery, Query
 from ..core.record import Change, Key, Record
 from ..errors import StateConflict
+from .memory_audits import MemoryAudits
 from .memory_feed import MemoryFeed
 from .memory_jobs import MemoryIdempotency, MemoryOutbox
 from .memory_lists import MemoryLists
@@ -34,6 +35,7 @@ class MemoryBackend(
     MemoryLists,
     MemoryFeed,
     MemorySnapshots,
+    MemoryAudits,
     Backend,
     KeepsHistory,
     Searches,

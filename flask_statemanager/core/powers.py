@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from ..errors import ConfigurationError
+from .audits import Audits
 from .enqueues import Enqueues
 from .follows import Watches
 from .hearing import Tells
@@ -264,6 +265,7 @@ ALL = (
     Tells,
     Snapshots,
     LooksBack,
+    Audits,
 )
 """Every power there is."""
 

@@ -18,6 +18,7 @@ from ...core.query import ChangeQuery, Query
 from ...core.record import Change, Key, Record
 from ...core.unread import Unread
 from ...errors import ConfigurationError, StateConflict
+from .auditing import SqlAudits
 from .connection import SqlUnit, in_memory, unreachable
 from .dialects import dialect_of
 from .feed import SqlFeed
@@ -60,6 +61,7 @@ class SqlBackend(
     SqlFeed,
     SqlTells,
     SqlSnapshots,
+    SqlAudits,
     Backend,
     KeepsHistory,
     Expires,

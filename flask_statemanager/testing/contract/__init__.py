@@ -40,10 +40,12 @@ for _module in (
     "snapshotting",
     "looking_back",
     "telling",
+    "auditing",
 ):
     pytest.register_assert_rewrite(f"{__name__}.{_module}")
 
-from .base import BackendContract  # noqa: E402 - after the registration, else asserts say nothing
+from .auditing import AuditContract  # noqa: E402 - after the registration, else asserts say nothing
+from .base import BackendContract  # noqa: E402
 from .enqueueing import EnqueueContract  # noqa: E402
 from .expiring import ExpiryContract  # noqa: E402
 from .history import HistoryContract  # noqa: E402
@@ -60,6 +62,7 @@ from .telling import TellContract  # noqa: E402
 from .watching import WatchContract  # noqa: E402
 
 __all__ = [
+    "AuditContract",
     "BackendContract",
     "CountContract",
     "EnqueueContract",
