@@ -154,6 +154,7 @@ def test_statistics(manager: StateManager) -> None:
         "user_isolation_enabled": True,
         "hits": 2,
         "misses": 2,
+        "refused": 0,
         "unavailable": 0,
     }
 

@@ -213,8 +213,8 @@ class StateManager(StoreVersions):
         """Return how much is kept, and how reading went in this process.
 
         :returns: ``{"backend_type": str, "total_keys": int, "total_size_bytes": int, "user_isolation_enabled": bool,
-            "hits": int, "misses": int, "unavailable": how often the server could not be reached}``. The size is that of
-            the values as they are kept, compressed.
+            "hits": int, "misses": int, "refused": how many session ids of pages were, "unavailable": how often the
+            server could not be reached}``. The size is that of the values as they are kept, compressed.
         :raises ConfigurationError: when the storage cannot be had.
         :raises StorageError: when the storage fails.
         """
@@ -223,7 +223,7 @@ class StateManager(StoreVersions):
         return {
             **stores.ask(stores.backend.get_stats),
             "user_isolation_enabled": stores.config.enable_user_isolation,
-            **{name: counted.get(name, 0) for name in ("hits", "misses", "unavailable")},
+            **{name: counted.get(name, 0) for name in ("hits", "misses", "refused", "unavailable")},
         }
 
     def migrate_to_server_backend(self, new_type: str) -> int:

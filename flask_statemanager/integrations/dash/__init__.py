@@ -1,0 +1,20 @@
+"""Stores in Dash (the extra ``dash``): callbacks whose parameters and answers are kept for each user.
+
+Nothing else of this package imports it: an application that has Dash says
+``from flask_statemanager.integrations.dash import state_managed_callback``.
+"""
+
+from .callback import state_managed_callback
+from .components import create_session_component, create_state_store_component
+from .session import SessionRefused
+from .stores import StateManager, get_state_manager, set_store
+
+__all__ = [
+    "SessionRefused",
+    "StateManager",
+    "create_session_component",
+    "create_state_store_component",
+    "get_state_manager",
+    "set_store",
+    "state_managed_callback",
+]

@@ -1,0 +1,79 @@
+"""Callbacks that Dash has taken before they were managed: the managed one takes the place of the bare one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+from weakref import WeakSet, WeakValueDictionary
+
+import dash
+from dash import _get_app
+from dash._callback import GLOBAL_API_PATHS, GLOBAL_CALLBACK_MAP
+
+from ...errors import ConfigurationError
+
+Function = Callable[..., Any]
+
+_apps: WeakSet[dash.Dash] = WeakSet()
+_managed: WeakValueDictionary[int, Function] = WeakValueDictionary()
+"""What takes the place of which bare function; the managed one keeps it alive, so that its id is nobody else's."""
+
+
+def put_in_place(bare: Function, managed: Function) -> None:
+    """Have Dash call a managed callback where it would call the bare one; nothing happens where it does not know it.
+
+    :param bare: what Dash may have taken.
+    :param managed: what is to be called.
+    :raises ConfigurationError: when it has been taken in a way that cannot be undone.
+    """
+    _managed[id(bare)] = managed
+    _replace({id(bare): managed})
+
+
+def _replace(by_bare: Any) -> None:
+    for entry in _entries():
+        bare = getattr(entry.get("callback"), "__wrapped__", None)
+        managed = by_bare.get(id(bare))
+        if bare is not None and managed is not None:
+            _exchange(entry, bare, managed)
+    for paths in (GLOBAL_API_PATHS, *(app.callback_api_paths for app in _known())):
+        for path, called in list(paths.items()):
+            paths[path] = by_bare.get(id(called), called)
+
+
+def _entries() -> Iterator[dict[str, Any]]:
+    for callbacks in (GLOBAL_CALLBACK_MAP, *(app.callback_map for app in _known())):
+        yield from list(callbacks.values())
+
+
+def _known() -> list[dash.Dash]:
+    # The latest app may be older than this module.
+    latest = _get_app.APP
+    return list(_apps) if latest is None or latest in _apps else [*_apps, latest]
+
+
+def _exchange(entry: dict[str, Any], bare: Function, managed: Function) -> None:
+    registered = entry["callback"]
+    names: tuple[str, ...] = registered.__code__.co_freevars
+    # Dash keeps the function nowhere else than in what it calls; of a background callback its managers have a copy.
+    cell = registered.__closure__[names.index("func")] if "func" in names else None
+    if entry.get("background") or cell is None or cell.cell_contents is not bare:
+        raise ConfigurationError(
+            f"Dash has taken the callback {bare.__name__} before it was managed, and does not let go of it: "
+            "put @state_managed_callback(...) below @callback(...)."
+        )
+    cell.cell_contents = managed
+    registered.__wrapped__ = managed
+
+
+@dash.hooks.setup()  # type: ignore[untyped-decorator]
+def _remember(app: dash.Dash) -> None:
+    _apps.add(app)
+
+
+@dash.hooks.layout()  # type: ignore[untyped-decorator]
+def _look_again(layout: Any) -> Any:
+    # An app that was made before this module was imported, and was not the latest, is known by now.
+    _apps.add(dash.get_app())  # type: ignore[no-untyped-call]
+    _replace(_managed)
+    return layout
