@@ -198,6 +198,8 @@ class StateManager(
             runtime.workshop.dispatch = celery.CeleryDispatch(app, runtime.workshop.make_worker)
         if settings.api_enabled:
             load_part("web.mounting", extra="web", wanted_by="STATEMANAGER_API_ENABLED").mount(app, runtime)
+        if settings.admin_enabled:
+            load_part("admin.mounting", extra="web", wanted_by="STATEMANAGER_ADMIN_ENABLED").mount(app, runtime)
         self._initialised = True
 
     def _runtime(self) -> Runtime:

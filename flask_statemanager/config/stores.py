@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from .admin import AdminSettings
 from .declared import declared
 from .values import a_flag, a_redis_url, a_text, one_of, some_bytes, some_names, some_seconds
-from .web import WebSettings
 
 MAX_VALUE = 64 * 2**20
 """Bytes of a value, by default."""
@@ -26,7 +26,7 @@ def a_beginning(value: Any) -> str:
     raise ValueError("must be at most 40 letters, digits and ._:@+=-")
 
 
-class StoresSettings(WebSettings):
+class StoresSettings(AdminSettings):
     """The settings of the stores; they are a part of :class:`~flask_statemanager.config.Settings`."""
 
     stores_backend: str = declared(

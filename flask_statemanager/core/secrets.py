@@ -34,6 +34,25 @@ def redacted(value: JSON, paths: Paths) -> JSON:
     return shown
 
 
+def redacted_members(value: JSON, names: frozenset[str]) -> JSON:
+    """Return a copy of a value that covers the members of some names, however deep they lie.
+
+    >>> redacted_members({"who": [{"Token": "s3cret", "name": "Ada"}]}, frozenset(["token"]))
+    {'who': [{'Token': '[redacted]', 'name': 'Ada'}]}
+
+    :param value: a clean value.
+    :param names: the names, in lower case; upper and lower case are the same here. A member that is null stays so.
+    """
+    if isinstance(value, dict):
+        return {
+            name: REDACTED if each is not None and name.lower() in names else redacted_members(each, names)
+            for name, each in value.items()
+        }
+    if isinstance(value, list):
+        return [redacted_members(each, names) for each in value]
+    return value
+
+
 def covered(value: JSON, paths: Paths) -> str | None:
     """Return where a cover stands in place of a secret, as in a value that was shown and is sent back; else None.
 

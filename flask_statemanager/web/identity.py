@@ -82,28 +82,35 @@ class Doorkeeper:
             loader = self._declarations.actor.loader
         if loader is not None:
             return self.access.loaded(loader())
-        if not self.access.has_tokens and _at_home(request, current_app):
+        if not self.access.has_tokens and at_home(request, current_app):
             return Identity(LOCAL_USER, frozenset(("admin",)), self.access.everything)
         return None
 
     def _check_site(self, request: Request) -> None:
-        """Refuse a request that a page of another site has made a browser send.
-
-        It goes by what browsers say of themselves (Fetch Metadata, else ``Origin``); a client that says nothing is no
-        browser.
-        """
-        origin, fetched = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site")
+        """Refuse a request that a page of another site has made a browser send."""
+        origin = request.headers.get("Origin")
         if origin is not None and origin.lower() in self._origins:
             return
-        own = fetched in ("same-origin", "none")
-        if fetched is None:
-            own = origin is None or urlsplit(origin).netloc.lower() == request.host.lower()
-        if not own:
+        if not from_own_site(request):
             raise Problem(
                 CROSS_SITE,
                 "A page of another origin asked for this with a user's cookies: send a bearer token, or name the "
                 "origin in STATEMANAGER_API_ORIGINS.",
             )
+
+
+def from_own_site(request: Request) -> bool:
+    """Tell whether no page of another origin has made a browser send a request.
+
+    It goes by what browsers say of themselves (Fetch Metadata, else ``Origin``); a client that says nothing is no
+    browser.
+
+    :param request: the request.
+    """
+    origin, fetched = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site")
+    if fetched is not None:
+        return fetched in ("same-origin", "none")
+    return origin is None or urlsplit(origin).netloc.lower() == request.host.lower()
 
 
 def _unknown(bearer: bool) -> Problem:
@@ -117,10 +124,13 @@ def _unknown(bearer: bool) -> Problem:
     )
 
 
-def _at_home(request: Request, app: Flask) -> bool:
+def at_home(request: Request, app: Flask) -> bool:
     """Tell whether a developer asks their own machine: a testing or debug app, on loopback, with no proxy between.
 
     The name of the host must be loopback's too, as another site's name can be made to lead here (DNS rebinding).
+
+    :param request: the request.
+    :param app: the app that it is sent to.
     """
     if not (app.debug or app.testing) or any(name in request.environ for name in _FORWARDED):
         return False

@@ -1,0 +1,2 @@
+// What makes the pages more comfortable; all of them work without it.
+"use strict";
