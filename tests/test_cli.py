@@ -207,7 +207,7 @@ def test_search_refuses_what_is_no_condition(filled):
     assert "no condition" in sentence(filled("search", "--where", "data.age", code=2))
     twice = filled("search", "--where", "data.age=1", "--where", "data.age=2", code=2)
     assert "given twice" in sentence(twice)
-    assert "Must be a datetime" in sentence(filled("search", "--where", "updated_at__gt=yesterday", code=1))
+    assert "Must be a moment" in sentence(filled("search", "--where", "updated_at__gt=yesterday", code=2))
     assert "below 'data' or 'metadata'" in sentence(filled("search", "--where", "status=active", code=1))
     assert "is no order" in sentence(filled("search", "--order", "age", code=1))
 

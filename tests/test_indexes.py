@@ -128,6 +128,15 @@ def sorts(plan: str) -> bool:
     return "TEMP B-TREE" in plan or "Sort" in plan
 
 
+def test_a_prefix_in_the_order_of_the_ids_is_a_range_of_the_primary_key(
+    stocked: World, planned: Callable[[Callable[[], Any]], str]
+) -> None:
+    found = stocked.states.search_states(prefix="s12", order_by="state_id")
+    plan = planned(lambda: found.page(20).items)
+    assert "pkey" in plan or "autoindex" in plan, plan
+    assert not sorts(plan), plan
+
+
 @pytest.mark.parametrize(
     "asked",
     [{"order_by": None}, {"order_by": "-created_at"}, {"status": "active"}],

@@ -156,6 +156,54 @@ def test_pages_follow_each_other_by_cursor(world: World) -> None:
             world.states.search_states("user", order_by="-state_id").page(3, after=bad)
 
 
+@pytest.mark.parametrize("order", ["-created_at", "state_id", "-revision"])
+def test_pages_go_back_by_cursor_in_the_order_of_the_search(world: World, order: str) -> None:
+    fill(world, 8)
+    found = world.states.search_states("user", order_by=order)
+    names = [state.state_id for state in found]
+    first = found.page(3)
+    second = found.page(3, first.next)
+    third = found.page(3, second.next)
+    assert first.previous is None
+    back = found.page(3, before=third.previous)
+    assert [state.state_id for state in back] == [state.state_id for state in second] == names[3:6]
+    assert (back.next, back.previous) == (second.next, second.previous)
+    start = found.page(3, before=back.previous)
+    assert ([state.state_id for state in start], start.previous) == (names[:3], None)
+    assert [state.state_id for state in found.page(3, start.next)] == names[3:6]
+    one = found.page(2, before=second.previous)
+    assert [state.state_id for state in one] == names[1:3], "those just before"
+    assert one.previous is not None
+    for name in names[:3]:
+        world.states.delete_state(name)
+    gone = found.page(3, before=second.previous)
+    assert (gone.items, gone.next, gone.previous) == ([], None, None)
+    with pytest.raises(StateValidationError, match="either after or before"):
+        found.page(3, second.next, before=second.previous)
+
+
+def test_a_prefix_finds_the_ids_that_begin_so(world: World) -> None:
+    for name in ("user:1", "user:10", "user:2", "user=", "use", "User:1", "zz~"):
+        world.states.register_state(name, "user", {"n": len(name)})
+
+    def found(prefix: str, **asked: Any) -> list[str]:
+        return [state.state_id for state in world.states.search_states(prefix=prefix, order_by="state_id", **asked)]
+
+    assert found("user:") == ["user:1", "user:10", "user:2"]
+    assert found("user:1") == ["user:1", "user:10"], "the id itself is among them"
+    assert found("user:", filters={"data.n": 6}) == ["user:1", "user:2"]
+    assert found("~") == []
+    assert found("zz~") == ["zz~"]
+    everything = world.states.search_states(prefix="user:", order_by="-created_at")
+    assert everything.count() == 3
+    assert [state.state_id for state in everything.page(2, everything.page(2).next)] == ["user:1"]
+    done = world.states.transition_many(world.states.search_states("user", prefix="user:1"), "suspend")
+    assert done.done == 2
+    for wrong in ("ä", "a\n", "a" * 256, 5):
+        with pytest.raises(StateValidationError, match="beginning of an id"):
+            found(wrong)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("order", ["created_at", "updated_at", "state_id", "version", "revision"])
 def test_every_order_goes_both_ways(world: World, order: str) -> None:
     names = fill(world, 7)
@@ -256,5 +304,7 @@ def test_a_state_of_a_type_no_longer_declared_can_still_be_read(world: World) ->
     state = world.states.get_state("g1")
     assert state is not None
     assert state.status == "created"
-    with pytest.raises(StateValidationError, match="no type 'gone'"):
-        world.states.update_state("g1")
+    assert [found.state_id for found in world.states.search_states("gone", declared=False)] == ["g1"]
+    for verb in (lambda: world.states.update_state("g1"), lambda: world.states.search_states("gone")):
+        with pytest.raises(StateValidationError, match="no type 'gone'"):
+            verb()

@@ -11,8 +11,9 @@ from typing import Any
 
 import click
 
-from ..core.times import TIMES
-from ..core.written import moment_of, value_of
+from ..core.conditions import conditions as written_conditions
+from ..core.written import moment_of
+from ..errors import StateValidationError
 
 
 def json_object(ctx: click.Context, param: click.Parameter, value: str | None) -> dict[str, Any] | None:
@@ -73,26 +74,17 @@ def conditions(ctx: click.Context, param: click.Parameter, value: tuple[str, ...
     :param ctx: click's context.
     :param param: the option.
     :param value: the words.
-    :raises click.BadParameter: when one has no ``=``, or two the same path and operator, of which one would be lost.
+    :raises click.BadParameter: when one has no ``=``, or two the same path and operator, of which one would be lost; or
+        when one that needs a moment has none.
     """
-    found: dict[str, Any] = {}
-    for word in value:
-        path, equals, written = word.partition("=")
-        if not path or not equals:
-            raise click.BadParameter(f"{word!r} is no condition, such as data.amount__gte=10.", ctx, param)
-        if path in found:
-            raise click.BadParameter(f"{path!r} is given twice, and only one can hold.", ctx, param)
-        found[path] = _value(path, written)
-    return found
+    try:
+        return written_conditions(value)
+    except StateValidationError as error:
+        told = [f"{field}: {message}" if field != "filters" else message for field, [message] in error.errors.items()]
+        raise click.BadParameter(" ".join(told), ctx, param) from error
 
 
 def _text(value: str) -> str:
     if value == "-":
         return sys.stdin.read()
     return Path(value[1:]).read_text(encoding="utf-8") if value.startswith("@") else value
-
-
-def _value(path: str, written: str) -> Any:
-    """Read what a condition compares with: a moment for a state's own times, else JSON or text."""
-    timed = path.partition("__")[0] in TIMES
-    return (moment_of(written) if timed else None) or value_of(written)

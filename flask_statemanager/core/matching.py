@@ -24,6 +24,8 @@ def matches(record: Record, query: Query) -> bool:
     """
     if record.deleted or (query.type is not None and record.type != query.type):
         return False
+    if not record.key.name.startswith(query.prefix):
+        return False
     if query.owner is not None and record.owner != query.owner:
         return False
     if query.statuses is not None and lapsed_status(record, query) not in query.statuses:

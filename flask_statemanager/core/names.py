@@ -38,6 +38,19 @@ def check_id(value: object) -> str:
     raise StateValidationError({"state_id": [f"{shown(value)} is not a state id: {_ID_RULE}."]})
 
 
+def check_prefix(prefix: object, field: str = "prefix") -> str:
+    """Return how ids or keys shall begin, or refuse it.
+
+    :param prefix: what the caller passed.
+    :param field: how to name it in an error.
+    :returns: plain text.
+    :raises StateValidationError: when none can begin so.
+    """
+    if not isinstance(prefix, str) or len(prefix) > 255 or not prefix.isascii() or not prefix.isprintable():
+        raise StateValidationError({field: [f"{shown(prefix)} is no beginning of an id or key: pass ASCII text."]})
+    return str.__str__(prefix)
+
+
 def check_word(value: object, field: str) -> str:
     """Return the name of a type, status or transition, or refuse it.
 

@@ -94,6 +94,7 @@ class Query(Struct, frozen=True):
     :param after: the position after which to go on: the ordered value and the name of the last record seen.
     :param limit: the most records to return; None for all.
     :param lapses: the rules for expired records.
+    :param prefix: only records whose names begin so.
     """
 
     bucket: str
@@ -107,6 +108,7 @@ class Query(Struct, frozen=True):
     after: tuple[datetime | str | int, str] | None = None
     limit: int | None = None
     lapses: tuple[Lapse, ...] = ()
+    prefix: str = ""
 
 
 class ChangeQuery(Struct, frozen=True):
@@ -223,9 +225,9 @@ def parse_order(order_by: object) -> Order:
 
 
 def cursor_after(record: Record, order: Order) -> str:
-    """Write an opaque cursor that goes on behind a record.
+    """Write an opaque cursor that goes on behind a record, or back before it.
 
-    :param record: the last record of a page.
+    :param record: the last record of a page, or the first.
     :param order: the order of the search.
     :returns: URL-safe text.
     """

@@ -95,18 +95,6 @@ def check_several(given: object, field: str) -> list[Any]:
     raise StateValidationError({field: [f"Must be a list, not {shown(given)}."]})
 
 
-def check_prefix(prefix: object, field: str = "prefix") -> str:
-    """Return how keys shall begin, or refuse it.
-
-    :param prefix: what the caller passed.
-    :param field: how to name it in an error.
-    :raises StateValidationError: when no key can begin so.
-    """
-    if not isinstance(prefix, str) or len(prefix) > 255 or not prefix.isascii() or not prefix.isprintable():
-        raise StateValidationError({field: [f"{shown(prefix)} is no beginning of a key: pass ASCII text."]})
-    return str.__str__(prefix)
-
-
 def check_number(value: object, field: str, least: int, most: int) -> int:
     """Return a caller's number, or refuse it.
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from ..core.entry import Entry
 from ..core.lists import Span
+from ..core.names import check_prefix
 from ..core.record import JSON, JSONObject, Record
 from .measuring import shown_measure
-from .parts import MAX_PAGE, KvParts, check_key, check_number, check_prefix, check_several, check_together
+from .parts import MAX_PAGE, KvParts, check_key, check_number, check_several, check_together
 from .value import VALUE, KeyValue
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from ..core.lists import Span
+from ..core.names import check_prefix
 from ..core.record import JSON, Origin
 from ..core.step import Decide
 from ..core.together import Together
@@ -16,7 +17,7 @@ from ..errors import StateValidationError, shown
 from .conditions import If, check_all, check_conditions
 from .decisions import Clear
 from .lifetime import Ttl
-from .parts import KvParts, check_prefix, check_several, check_together
+from .parts import KvParts, check_several, check_together
 from .setting import Metadata, setting
 from .value import KEEP, KeyValue
 

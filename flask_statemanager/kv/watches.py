@@ -5,9 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
+from ..core.names import check_prefix
 from ..core.record import Revision
 from ..errors import ConfigurationError, StateValidationError, shown
-from .parts import KvParts, check_prefix
+from .parts import KvParts
 from .subscribers import Told
 from .watching import Watch
 

@@ -107,6 +107,7 @@ def searched(query: Query) -> dict[str, Any]:
         "filters": sorted(_condition(each) for each in query.filters),
         "times": sorted([each.column, each.operator, each.at] for each in query.times),
         "order": [query.order.by, query.order.descending],
+        **({"prefix": query.prefix} if query.prefix else {}),
     }
 
 

@@ -9,7 +9,7 @@ from typing import overload
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..core.query import Query, cursor_after, parse_cursor
+from ..core.query import Order, Query, cursor_after, parse_cursor
 from ..core.record import Record
 from ..errors import StateValidationError
 from .state import State
@@ -26,10 +26,12 @@ class Page(Struct, frozen=True):
 
     :param items: the states.
     :param next: the cursor that goes on behind them, or None when there are no more.
+    :param previous: the cursor that goes back before them, or None when they are the first.
     """
 
     items: list[State]
     next: str | None
+    previous: str | None = None
 
     def __iter__(self) -> Iterator[State]:
         return iter(self.items)
@@ -86,21 +88,29 @@ class StateQuery(Sequence[State]):
             last = records[-1]
             query = replace(self._fresh(query), after=(query.order.value(last), last.key.name))
 
-    def page(self, size: int = 50, after: str | None = None) -> Page:
+    def page(self, size: int = 50, after: str | None = None, *, before: str | None = None) -> Page:
         """Return one page, found by key and not by counting rows away.
 
         :param size: the most states, 1 to 1000.
         :param after: the ``next`` of the page before.
+        :param before: or the ``previous`` of the page behind; the states come in the same order as ever.
         :raises StateValidationError: when size or cursor are unusable.
         :raises StorageError: when the storage fails.
         """
         if type(size) is not int or not 1 <= size <= MAX_PAGE:
             raise StateValidationError({"size": [f"Must be a number from 1 to {MAX_PAGE}."]})
-        position = None if after is None else parse_cursor(after, self._query.order)
-        records = self._search(replace(self._fresh(self._query), after=position, limit=size + 1))
-        shown = records[:size]
-        following = cursor_after(shown[-1], self._query.order) if len(records) > size else None
-        return Page([State.taking(record) for record in shown], following)
+        if after is not None and before is not None:
+            raise StateValidationError({"before": ["Give either after or before."]})
+        order, back = self._query.order, before is not None
+        place = before if back else after
+        position = None if place is None else parse_cursor(place, order)
+        way = Order(order.by, descending=order.descending != back)
+        records = self._search(replace(self._fresh(self._query), order=way, after=position, limit=size + 1))
+        shown = records[:size][::-1] if back else records[:size]
+        more_there, more_here = len(records) > size, bool(shown) and place is not None
+        following = cursor_after(shown[-1], order) if (more_here if back else more_there) else None
+        earlier = cursor_after(shown[0], order) if (more_there if back else more_here) else None
+        return Page([State.taking(record) for record in shown], following, earlier)
 
     def count(self, value: object = None, *, estimate: bool = False) -> int:
         """Return how many states there are, counted by the storage.

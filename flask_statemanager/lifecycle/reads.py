@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from ..core.clock import in_utc
 from ..core.entry import Entry
-from ..core.names import check_id, check_text, check_word
+from ..core.names import check_id, check_prefix, check_text, check_word
 from ..core.query import MAX_FILTERS, ChangeQuery, Query, parse_filters, parse_order
 from ..core.record import Key, Record
 from ..core.times import parse_times
@@ -112,7 +112,9 @@ class LifecycleReads(ABC):
         *,
         status: str | Iterable[str] | None = None,
         owner: str | None = None,
+        prefix: str = "",
         order_by: str | None = None,
+        declared: bool = True,
         session: Any = None,
     ) -> StateQuery:
         """Search states; nothing is read before the result is looked at.
@@ -125,14 +127,16 @@ class LifecycleReads(ABC):
             datetime with ``__gt __gte __lt __lte``.
         :param status: only this status, or one of these.
         :param owner: only this owner's.
+        :param prefix: only states whose ids begin so; with the order ``state_id`` no others are looked at.
         :param order_by: ``created_at`` (default), ``updated_at``, ``state_id``, ``version`` or ``revision``, with ``-``
             for descending.
+        :param declared: whether the type must be a declared one; False finds states whose type is no longer one.
         :param session: read inside this session's transaction.
         :returns: a lazy, sliceable sequence.
-        :raises StateValidationError: when type, filters, status, owner or order are unusable.
+        :raises StateValidationError: when type, filters, status, owner, prefix or order are unusable.
         """
         parts = self._parts()
-        type_name = None if state_type is None else parts.definitions.get(state_type).name
+        type_name = None if state_type is None else self._type_name(state_type, declared)
         times, left = parse_times(filters)
         query = Query(
             bucket=BUCKET,
@@ -143,6 +147,7 @@ class LifecycleReads(ABC):
             filters=parse_filters(left),
             times=times,
             order=parse_order(order_by),
+            prefix=check_prefix(prefix),
         )
 
         def fresh(asked: Query) -> Query:
@@ -163,6 +168,9 @@ class LifecycleReads(ABC):
                 return parts.counts.count(unit, asked, exact_to=exact_to)
 
         return StateQuery(query, search=search, count=count, fresh=fresh)
+
+    def _type_name(self, state_type: object, declared: bool) -> str:
+        return self._parts().definitions.get(state_type).name if declared else check_word(state_type, "state_type")
 
     def get_state_history(
         self,

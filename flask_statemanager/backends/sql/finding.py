@@ -124,7 +124,7 @@ class SqlFinding(SqlPower, Searches, Counts):
         filters = repr(query.filters)  # by its text, as equality would take True for 1
         shape = query.bucket, query.type, query.statuses, query.owner, query.order, query.limit, query.lapses
         bounds = tuple((bound.column, bound.operator) for bound in query.times)
-        key = how, query.after is None, filters, bounds, shape
+        key = how, query.after is None, bool(query.prefix), filters, bounds, shape
         statement = self._kept.get(key)
         if statement is None:
             statement = compiled(made(), self.engine.dialect)

@@ -27,10 +27,12 @@ from sqlalchemy import (
 from sqlalchemy.sql import ColumnElement
 from sqlalchemy.types import TypeEngine
 
+from ...core.lists import prefix_end
 from ...core.query import Filter, Lapse, Query
 from ...core.times import COMPARE, TimeBound
 from .field_index import FieldIndex, ValueIndex, quoted
 from .fields import Fields
+from .lists import BEHIND_ALL
 from .paths import Paths, PostgresPaths, SqlitePaths, hidden
 from .statements import Statements
 
@@ -92,6 +94,8 @@ class Searching:
         time = self.statements.habits.bound_time
         found: dict[str, Any] = {"k_now": time(query.now)}
         found |= {_parameter(bound): time(bound.at) for bound in query.times}
+        if query.prefix:
+            found |= {"k_prefix": query.prefix, "k_prefix_end": prefix_end(query.prefix) or BEHIND_ALL}
         if query.after is not None:
             at, name = query.after
             by = "name" if query.order.by == "state_id" else query.order.by
@@ -215,6 +219,9 @@ class Searching:
         seen = hidden if way.indexes or way.column is not None else _shown
         if way.column is not None:
             conditions.append(self._among(query, way.column))
+        if query.prefix:
+            ends = (bindparam(name, None, type_=state.name.type) for name in ("k_prefix", "k_prefix_end"))
+            conditions += [state.name >= next(ends), state.name < next(ends)]
         if query.owner is not None:
             conditions.append(seen(state.owner) == query.owner)
         if query.statuses is not None:

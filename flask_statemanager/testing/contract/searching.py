@@ -68,6 +68,7 @@ STATUS_CASES: list[tuple[dict[str, Any], str]] = [
     ({"type": "thing", "statuses": ("gone",)}, ""),
     ({"owner": "me"}, "new new_later other_past"),
     ({"owner": "ME"}, ""),
+    ({"prefix": "new_", "statuses": ("expired",)}, "new_now new_past"),
     ({"owner": "me", "statuses": ("new",)}, "new new_later"),
 ]
 """Fields of a query with the lapse rules above, and the names that it finds."""

@@ -8,8 +8,8 @@ from flask import Request
 from marshmallow import Schema, fields, validate
 
 from ...core.buckets import RESERVED, BucketRegistry
+from ...core.names import check_prefix
 from ...errors import StateValidationError, shown
-from ...kv.parts import check_prefix
 from ...lifecycle.parts import BUCKET
 from ..reading import query_of
 from .interest import Interest

@@ -8,11 +8,11 @@ from typing import Any
 from marshmallow import RAISE, Schema, pre_load, validates_schema
 from marshmallow.exceptions import ValidationError
 
+from ...core.conditions import operand
 from ...core.query import OPERATORS, ORDERS
 from ...lifecycle.query import MAX_PAGE
 from ...security.actor import MAX_REASON
 from ..fields import choice, document, flag, identifier, moment, number, seconds, separated, text, word, words
-from .conditions import conditions
 
 DATA = {"email": "ann@example.com", "plan": "pro"}
 METADATA = {"imported": False}
@@ -61,7 +61,7 @@ class StatesQuery(Strict):
         """
         known = self.fields.keys() - {"filters"}
         given: dict[str, Any] = {name: data[name] for name in known if name in data}
-        return given | {"filters": conditions((name, data[name]) for name in data if name not in known)}
+        return given | {"filters": {name: operand(name, data[name]) for name in data if name not in known}}
 
 
 class StateQuery(Strict):
