@@ -101,16 +101,24 @@ class StateQuery(Sequence[State]):
             raise StateValidationError({"size": [f"Must be a number from 1 to {MAX_PAGE}."]})
         if after is not None and before is not None:
             raise StateValidationError({"before": ["Give either after or before."]})
-        order, back = self._query.order, before is not None
-        place = before if back else after
-        position = None if place is None else parse_cursor(place, order)
-        way = Order(order.by, descending=order.descending != back)
-        records = self._search(replace(self._fresh(self._query), order=way, after=position, limit=size + 1))
-        shown = records[:size][::-1] if back else records[:size]
-        more_there, more_here = len(records) > size, bool(shown) and place is not None
-        following = cursor_after(shown[-1], order) if (more_here if back else more_there) else None
-        earlier = cursor_after(shown[0], order) if (more_there if back else more_here) else None
-        return Page([State.taking(record) for record in shown], following, earlier)
+        if before is None:
+            found, more = self._behind(self._query.order, after, size)
+            return self._page(found, following=more, preceding=after is not None)
+        order = self._query.order
+        found, more = self._behind(Order(order.by, descending=not order.descending), before, size)
+        return self._page(found[::-1], following=True, preceding=more)
+
+    def _behind(self, order: Order, place: str | None, size: int) -> tuple[list[Record], bool]:
+        """Return what lies behind a place in an order, which may be the other way round, and whether there is more."""
+        position = None if place is None else parse_cursor(place, self._query.order)
+        records = self._search(replace(self._fresh(self._query), order=order, after=position, limit=size + 1))
+        return records[:size], len(records) > size
+
+    def _page(self, records: list[Record], *, following: bool, preceding: bool) -> Page:
+        order = self._query.order
+        behind = cursor_after(records[-1], order) if records and following else None
+        ahead = cursor_after(records[0], order) if records and preceding else None
+        return Page([State.taking(record) for record in records], behind, ahead)
 
     def count(self, value: object = None, *, estimate: bool = False) -> int:
         """Return how many states there are, counted by the storage.

@@ -136,12 +136,11 @@ class LifecycleReads(ABC):
         :raises StateValidationError: when type, filters, status, owner, prefix or order are unusable.
         """
         parts = self._parts()
-        type_name = None if state_type is None else self._type_name(state_type, declared)
         times, left = parse_times(filters)
         query = Query(
             bucket=BUCKET,
             now=parts.bucket.clock.now(),
-            type=type_name,
+            type=None if state_type is None else self._type_name(state_type, declared),
             statuses=None if status is None else _statuses(status),
             owner=None if owner is None else check_text(owner, "owner", MAX_TEXT),
             filters=parse_filters(left),
