@@ -20,12 +20,12 @@ REQUIRES := setup.cfg setup.py pyproject.toml tools/bootstrap.py tools/redis_ser
 # The check picks a free port for itself.
 LISTEN := $(if $(findstring --check,$(ARGS)),,--port $(PORT))
 
-.PHONY: help demo test lint format types layers docstrings docs suite bench tox clean distclean
+.PHONY: help demo test lint format types layers docstrings docs suite bench screenshots tox clean distclean
 
 help:
 	@echo "make demo   the example application on 127.0.0.1:$(PORT)     (ARGS=--check walks through it and ends)"
 	@echo "make test   lint, types, layers, docstrings, docs, the suite with coverage"
-	@echo "one by one: lint types layers docstrings docs suite; also: format bench tox clean distclean"
+	@echo "one by one: lint types layers docstrings docs suite; also: format bench screenshots tox clean distclean"
 
 demo: $(BASE)
 	$(BIN)/python -m example_app $(LISTEN) $(ARGS)
@@ -74,6 +74,11 @@ suite: $(DEV)
 # The packages to compare with stay out of the environment that the tests run in.
 bench: $(BENCH)
 	$(BENCH_VENV)/bin/python -m benchmarks $(ARGS)
+
+# The pictures of the admin pages in docs/; ARGS="--looks FOLDER" makes others too, to be looked at.
+screenshots: $(DEV)
+	$(BIN)/python tools/browser.py
+	$(BIN)/python -m tools.screenshots $(ARGS)
 
 tox: $(DEV)
 	$(BIN)/tox run $(ARGS)

@@ -89,8 +89,11 @@ def _managed(keys_url: str | None) -> dict[str, Any]:
         "STATEMANAGER_KV_BACKEND": elsewhere,
         "STATEMANAGER_FLOWS_BACKEND": elsewhere,
         "STATEMANAGER_API_ENABLED": True,
-        # Whoever may make snapshots hears of every change. What writes goes through /api and the pages, which keep rows
-        # and states together.
+        # The pages for operators at /admin/state.
+        "STATEMANAGER_ADMIN_ENABLED": True,
+        "STATEMANAGER_ADMIN_LOGIN_URL": "/login",
+        # Whoever may make snapshots hears of every change, and opens the pages for operators. The API writes nothing:
+        # what does goes through /api and the pages, which keep rows and states together.
         "STATEMANAGER_API_ROLES": {"read": [live.OPERATOR, live.LISTENER], "write": [], "admin": [live.OPERATOR]},
         # Beside the other keys, where a list of keys finds them.
         "STATEMANAGER_TRACK_REQUESTS": True,

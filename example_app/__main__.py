@@ -74,6 +74,7 @@ def announce(app: Flask, port: int) -> None:
         ("mails", "/mails/"),
         ("machines", "/machines/"),
         ("live", "/live/"),
+        ("manager", "/admin/state"),
     ):
         click.echo(f"  {title:<12} {root}{path}")
     click.echo(f"  API          curl -H 'Authorization: Bearer {app.config['API_TOKEN']}' {root}/api/users")

@@ -18,7 +18,7 @@ from flask_statemanager import State
 from . import counters, logins, preferences
 from .accounts import account_of
 from .extensions import db, state_manager, unit_of_work
-from .live import API
+from .live import API, MANAGER
 from .models import Account
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -26,6 +26,9 @@ View = TypeVar("View", bound=Callable[..., Any])
 PROGRAMS = ("/api/", "/webhooks/")
 """What the paths begin with that no browser asks for: they have other proofs of who asks than cookies. The API of
 Flask-StateManager is there too, which takes a login as well, and refuses pages of other sites itself."""
+
+_FILES = ("static", f"{MANAGER}.static")
+"""What serves files, which are everybody's."""
 
 USABLE = ("created", "active")
 """The statuses of users who may log in."""
@@ -150,7 +153,7 @@ def _identify() -> None:
     g.account, g.user, g.theme = None, None, preferences.DEFAULTS["theme"]
     session_id = session.get("session_id")
     by_program = request.path.startswith(PROGRAMS) and request.blueprint != API
-    if session_id is None or request.endpoint == "static" or by_program:
+    if session_id is None or request.endpoint in _FILES or by_program:
         return
     live = logins.live(session_id)
     account = None if live is None else account_of(str(live.owner))
@@ -164,7 +167,8 @@ def _identify() -> None:
 
 
 def _count() -> None:
-    if request.method == "GET" and request.blueprint is not None and not request.path.startswith(PROGRAMS):
+    counted = request.blueprint not in (None, MANAGER) and not request.path.startswith(PROGRAMS)
+    if request.method == "GET" and counted:
         counters.count_visit()
 
 

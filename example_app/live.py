@@ -1,4 +1,4 @@
-"""Who uses the API of Flask-StateManager with a login of the pages, and for what."""
+"""Who uses the API and the pages of Flask-StateManager with a login of the application's, and for what."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ OPERATOR, LISTENER = "operator", "listener"
 API = "statemanager_api"
 """The blueprint of the API."""
 
+MANAGER = "statemanager_admin"
+"""The blueprint of the pages for operators."""
+
 EVENTS = frozenset((f"{API}.stream_events", f"{API}.socket_events"))
 """Its live events, whose rules tell everybody only of what belongs to them."""
 
 
 @state_manager.identity_loader
 def present_identity() -> tuple[str, list[str]] | None:
-    """Name the logged-in user for the API. Its look-ups show everybody's states, so customers may only listen."""
+    """Name the logged-in user. What is looked up there shows everybody's states, so customers may only listen."""
     account = g.get("account")
     if account is None:
         return None

@@ -13,6 +13,7 @@ from flask import Blueprint, Flask, Response, request
 from jinja2 import BaseLoader, ChoiceLoader, FileSystemLoader, PrefixLoader
 from werkzeug.exceptions import HTTPException, NotFound, default_exceptions
 
+from ..config.settings import Settings
 from ..errors import ConfigurationError, StateManagerError
 from ..runtime import Runtime
 from . import health, overview
@@ -56,11 +57,20 @@ def mount(app: Flask, runtime: Runtime) -> None:
     """
     if BLUEPRINT in app.blueprints:
         raise ConfigurationError(f"The app has a blueprint {BLUEPRINT!r} already: give yours another name.")
-    groups = sorted((*GROUPS, *map(_own, runtime.settings.admin_pages)), key=lambda pages: pages.order)
+    groups = groups_of(runtime.settings)
     _check_names(groups)
     frame = Frame(runtime, groups)
     app.register_blueprint(_blueprint(runtime.settings.admin_prefix, frame, groups))
     app.before_request(_routing_problems(runtime.settings.admin_prefix, frame))
+
+
+def groups_of(settings: Settings) -> list[Pages]:
+    """Return all pages of an app, those of the application's own among them, in the order of the navigation.
+
+    :param settings: the app's settings.
+    :raises ConfigurationError: when one of its own is not there.
+    """
+    return sorted((*GROUPS, *map(_own, settings.admin_pages)), key=lambda pages: pages.order)
 
 
 def _own(given: Any) -> Pages:

@@ -15,6 +15,8 @@ from example_app.__main__ import listening, prepare
 from example_app.sample import LOGINS
 
 USERS = 40
+TOKEN, SECRET = "token-of-the-demo", "secret-of-the-demo"
+"""What programs ask its API with, and what its webhook is signed with."""
 
 
 def build(folder: str | Path) -> Flask:
@@ -22,7 +24,8 @@ def build(folder: str | Path) -> Flask:
 
     :param folder: where its database and its snapshots are.
     """
-    return create_app({"INSTANCE_PATH": str(folder), "DEMO": LOGINS, "SECRET_KEY": "the same at every start"})
+    secrets = {"SECRET_KEY": "key-of-the-demo", "API_TOKEN": TOKEN, "WHATSAPP_SECRET": SECRET}
+    return create_app({"INSTANCE_PATH": str(folder), "DEMO": LOGINS, **secrets})
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -101,14 +102,22 @@ def look(window: webdriver.Remote, *, dark: bool = False, narrow: bool = False, 
     :param scripts: whether it runs the scripts of pages.
     """
     scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-    _tell(window, "Emulation.setEmulatedMedia", features=[scheme])
+    tell(window, "Emulation.setEmulatedMedia", features=[scheme])
     width, height = (390, 844) if narrow else (1280, 900)
-    _tell(window, "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=narrow)
-    _tell(window, "Emulation.setScriptExecutionDisabled", value=not scripts)
+    tell(window, "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=narrow)
+    tell(window, "Emulation.setScriptExecutionDisabled", value=not scripts)
 
 
-def _tell(window: webdriver.Remote, command: str, **parameters: object) -> None:
-    window.execute("executeCdpCommand", {"cmd": command, "params": parameters})
+def tell(window: webdriver.Remote, command: str, **parameters: object) -> dict[str, Any]:
+    """Give a browser a command of Chromium's own protocol.
+
+    :param window: the browser.
+    :param command: its name, such as ``Page.captureScreenshot``.
+    :param parameters: what it takes.
+    :returns: its answer.
+    """
+    answer: dict[str, Any] = window.execute("executeCdpCommand", {"cmd": command, "params": parameters})["value"]
+    return answer
 
 
 def complaints(window: webdriver.Remote) -> list[str]:

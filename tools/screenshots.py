@@ -1,0 +1,135 @@
+"""Make the pictures of the admin pages that the documentation shows.
+
+Usage: python -m tools.screenshots [--looks FOLDER]
+
+The demo runs with a small sample, some things happen in it, and Chromium opens each page. With ``--looks`` each page is
+also shown by day, at night and on a phone, as PNG files in a folder, to be looked at.
+"""
+
+import argparse
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+
+from example_app.sample import LOGINS
+from example_app.visit import expect, wait_for
+from example_app.walk import Walk
+from tests.processes.demo import SECRET, TOKEN
+from tests.servers.accessibility import violations
+from tests.servers.browser import ChromeDriver, look, tell
+from tests.servers.demo import Demo
+
+SAVED = Path(__file__).resolve().parent.parent / "docs" / "_static" / "admin"
+ADMIN = "admin/state"
+LOOKS = {"day": {}, "night": {"dark": True}, "phone": {"narrow": True}}
+TALLEST = 1600
+"""Pixels of a picture in the documentation; of a longer page it shows the beginning."""
+
+
+def live(walk: Walk) -> None:
+    """Have things happen in the demo: logins, a registration, changes, a conversation, an effect that fails.
+
+    :param walk: walks through it.
+    """
+    for step in (
+        walk.log_in,
+        walk.register,
+        walk.suspend,
+        walk.resume,
+        walk.roll_back,
+        walk.suspend_for_a_while,
+        walk.buy,
+        walk.refund,
+        walk.chat_onboard,
+    ):
+        step()
+    fields = {"login": "gone", "email": "gone@bounces.example.com", "display_name": "G. Gone"}
+    state_id = expect(walk.program.call("POST", "api/users", fields), 201).json["state_id"]
+    expect(walk.program.call("POST", f"api/users/{state_id}/transitions", {"transition": "suspend"}), 200)
+    wait_for(lambda: "1 dead" in walk.operator.get("mails/").words, "there is no dead letter")
+    expect(walk.customer.get(f"{ADMIN}/"), 403)
+
+
+def sign_in(window: webdriver.Remote, root: str, login: str = "admin") -> None:
+    """Log in by the form.
+
+    :param window: the browser.
+    :param root: the address of the demo.
+    :param login: as whom.
+    """
+    window.get(f"{root}login")
+    for name, typed in (("login", login), ("password", LOGINS[login][1])):
+        window.find_element(By.NAME, name).send_keys(typed)
+    window.find_element(By.CSS_SELECTOR, "main form button").click()
+
+
+def pages(window: webdriver.Remote, root: str, newcomer: str) -> Iterator[tuple[str, str]]:
+    """Yield the pages, by name and address: what the navigation leads to, and one of each kind behind it.
+
+    :param window: the browser, which is logged in.
+    :param root: the address of the demo.
+    :param newcomer: the id of a state with a history.
+    """
+    window.get(f"{root}{ADMIN}/")
+    links = [link.get_attribute("href") or "" for link in window.find_elements(By.CSS_SELECTOR, "nav a")]
+    for link in dict.fromkeys(links):
+        name = link.partition("?")[0].removeprefix(f"{root}{ADMIN}").strip("/")
+        if link.startswith(f"{root}{ADMIN}"):
+            yield name or "overview", link
+    yield "state", f"{root}{ADMIN}/states/{quote(newcomer)}"
+
+
+def picture(window: webdriver.Remote, kind: str, tallest: int) -> bytes:
+    """Return a picture of a page from its top.
+
+    :param window: the browser.
+    :param kind: ``png`` or ``webp``.
+    :param tallest: how many pixels it may be high.
+    """
+    size = window.execute_script("return [innerWidth, document.documentElement.scrollHeight]")
+    clip = {"x": 0, "y": 0, "width": size[0], "height": min(size[1], tallest), "scale": 1}
+    quality = {"quality": 80} if kind == "webp" else {}
+    found = tell(window, "Page.captureScreenshot", format=kind, clip=clip, captureBeyondViewport=True, **quality)
+    return base64.b64decode(found["data"])
+
+
+def take(window: webdriver.Remote, root: str, newcomer: str, looks: Path | None) -> None:
+    """Take all pictures.
+
+    :param window: the browser, which is logged in.
+    :param root: the address of the demo.
+    :param newcomer: the id of a state with a history.
+    :param looks: where to put a picture of each page in each look; None for nowhere.
+    """
+    SAVED.mkdir(parents=True, exist_ok=True)
+    for name, address in list(pages(window, root, newcomer)):
+        for title, asked in LOOKS.items() if looks is not None else [("day", LOOKS["day"])]:
+            look(window, **asked)
+            window.get(address)
+            if title == "day":
+                (SAVED / f"{name}.webp").write_bytes(picture(window, "webp", TALLEST))
+            if looks is not None:
+                (looks / f"{name}-{title}.png").write_bytes(picture(window, "png", 4000))
+                print("\n".join([f"{name}, {title}", *violations(window)]), flush=True)
+
+
+def main() -> None:
+    """Make the pictures."""
+    parser = argparse.ArgumentParser(prog="python -m tools.screenshots", description=__doc__)
+    parser.add_argument("--looks", metavar="FOLDER", type=Path, help="where to put pictures of every look")
+    looks = parser.parse_args().looks
+    if looks is not None:
+        looks.mkdir(parents=True, exist_ok=True)
+    with Demo() as demo, ChromeDriver() as driver, driver.window() as window:
+        walk = Walk(demo.root, TOKEN, LOGINS, SECRET)
+        live(walk)
+        sign_in(window, demo.root)
+        take(window, demo.root, walk.newcomer, looks)
+
+
+if __name__ == "__main__":
+    main()
