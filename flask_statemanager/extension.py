@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from .snapshots.archive import Archive
 
 TRACKS = f"{__package__}.tracks"
+REFUSING = f"{__package__}.refusing"
 """Loaded by name, as most apps track nothing."""
 
 
@@ -187,6 +188,8 @@ class StateManager(
         runtime = Runtime(settings, self._declarations, backend, owns_database=owns, snapshot_storage=storage)
         if settings.track_requests:
             runtime.tracking = importlib.import_module(TRACKS).track(app, runtime)
+        if settings.keeps_refusals:
+            importlib.import_module(REFUSING).keep_refusals(app, runtime)
         runtime.shelves.check()
         app.extensions[EXTENSION] = runtime
         if settings.worker == "embedded":

@@ -17,7 +17,7 @@ from .cache.discovery import from_manager as redis_of_manager
 from .cache.discovery import open_cache
 from .config import Settings
 from .core.bucket import Bucket
-from .core.buckets import FLOWS, KEPT_STORES, STORES, BucketRegistry
+from .core.buckets import FLOWS, KEPT_STORES, REFUSALS, STORES, BucketRegistry
 from .core.clock import ReplaceableClock
 from .core.codec import isolated_change
 from .core.jobs import EFFECT, Job
@@ -59,6 +59,7 @@ from .signals import (
 )
 from .tracking.face import Tracking
 from .tracking.propagation import PropagationSource
+from .tracking.refusals import Refusals
 from .workshop import Workshop
 
 if TYPE_CHECKING:
@@ -105,13 +106,12 @@ class Runtime:
         redis_manager: Any = None,
         snapshot_storage: SnapshotStorage | None = None,
     ) -> None:
-        self.settings = settings
-        self.declarations = declarations
-        self.backend = backend
+        self.settings, self.declarations, self.backend = settings, declarations, backend
         self.counters = Counters()
         self.cache: ReadCache | None = None
         self._owns_database, self._redis_manager = owns_database, redis_manager
         self.completed, self.tracking = False, Tracking(declarations.clock, self.counters.value)
+        self.refusals = Refusals(declarations.clock)
         self.closing: list[Callable[[], None]] = []
         self._lock = threading.Lock()
         self.callbacks = CallbackRunner(
@@ -152,7 +152,7 @@ class Runtime:
     def _backends(self) -> dict[str, Backend]:
         # Conversations live for minutes and hold tokens, as do stores without a history: they have no business in a
         # file that is kept.
-        names = self.declarations.buckets.buckets.keys() - {FLOWS, STORES}
+        names = self.declarations.buckets.buckets.keys() - {FLOWS, REFUSALS, STORES}
         if not self.settings.stores_history:
             names -= {KEPT_STORES}
         shelved = {name: self._holding(name).backend for name in names}
@@ -302,8 +302,9 @@ class Runtime:
         if (kind, outcome) == (EFFECT, "dead"):
             send_isolated(effect_dead, sender(), self._receiver_failed, lambda: {"effect": Effect.of(job)})
 
-    def _refused(self, state_id: str, transition: str, error: TransitionNotAllowed) -> None:
+    def _refused(self, state_id: str, transition: str, error: TransitionNotAllowed, actor: str | None) -> None:
         self.counters.increment(f"refused.{transition}")
+        self.refusals.transition(state_id, transition, error, actor)
         payload = {"state_id": state_id, "transition": transition, "error": error}
         send_isolated(transition_refused, sender(), self._receiver_failed, lambda: payload)
 

@@ -234,6 +234,18 @@ class Settings(StoresSettings):
         "The share of its time, above 0 to 1, that each process writes notes at the most, so that the others keep "
         "theirs.",
     )
+    keep_refusals: bool | None = declared(
+        a_flag,
+        None,
+        "Whether the latest of what was refused is kept for operators: transitions, and whom the API and the admin "
+        "pages turned away. Default: where the admin pages are on.",
+    )
+    refusals_ttl: float = declared(some_seconds, 7 * 86400.0, "Seconds that a refusal is kept.")
+
+    @property
+    def keeps_refusals(self) -> bool:
+        """Whether refusals are kept."""
+        return bool(self.keep_refusals)
 
     @classmethod
     def from_mapping(cls, config: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Settings:

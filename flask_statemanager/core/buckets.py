@@ -21,11 +21,15 @@ STORES = "stores"
 KEPT_STORES = "stores-kept"
 """The bucket of those that do."""
 
+REFUSALS = "refusals"
+"""The bucket of what was refused, which no face of keys and values shows: it tells who asked for what."""
+
 RESERVED = {
     "state": "the lifecycle states",
     FLOWS: "the conversations of flows",
     STORES: "the stores of user interfaces",
     KEPT_STORES: "the stores of user interfaces that keep a history",
+    REFUSALS: "what was refused",
 }
 """Buckets that are not for keys and values, and what they hold."""
 
@@ -77,6 +81,7 @@ class BucketRegistry:
             # Values may be large, and Redis keeps what was and what is for each change in the log.
             BucketDefinition(STORES, history=0.0, log_length=16, tombstones=_HOUR),
             BucketDefinition(KEPT_STORES, log_length=1000, tombstones=_HOUR),
+            BucketDefinition(REFUSALS, history=LEAST_TOMBSTONES, log_length=1000, tombstones=LEAST_TOMBSTONES),
         )
         self._buckets = {each.name: each for each in declared}
 

@@ -92,6 +92,7 @@ class LifecycleBulk(ABC):
         meant = _targets(targets, whole=idempotency_key is not None)
         asked = {"transition": update.transition, "data": enveloped(update.envelope), **_asked(meant)}
         origin, once = parts.asked(Call("transition_many", actor, source, reason, idempotency_key), lambda: asked)
+        run.actor = origin.actor
         shortcut = _shortcut(parts, update, meant)
 
         def given() -> Input:
@@ -158,6 +159,7 @@ class LifecycleBulk(ABC):
             asked["items"] = listed(entries)
         counted = entries if isinstance(entries, list) else items
         origin, once = parts.asked(Call("register_many", actor, source, reason, idempotency_key), lambda: asked)
+        run.actor = origin.actor
 
         def given() -> Input:
             return _input(entries, counted, None if once is None else RepeatableCall.begun(batch, once, session))

@@ -74,6 +74,7 @@ class Run(Struct):
     :param progress: told after each chunk.
     :param joined: whether somebody else commits.
     :param listing: whether the ids are listed in the result.
+    :param actor: who asks.
     """
 
     parts: Parts
@@ -82,6 +83,7 @@ class Run(Struct):
     progress: Progress | None
     joined: bool
     listing: bool = False
+    actor: str | None = None
     _seen: int = 0
     _done: int = 0
     _repeated: int = 0
@@ -138,7 +140,7 @@ class Run(Struct):
             assert answer is not None
             self._refused.append(Refusal(entry.state_id, answer, entry.place))
             if isinstance(answer, TransitionNotAllowed) and entry.state_id is not None:
-                self.parts.refused(entry.state_id, self.transition, answer)
+                self.parts.refused(entry.state_id, self.transition, answer, self.actor)
 
     def _result(self) -> BulkResult:
         return BulkResult(self._done, tuple(self._refused), tuple(self._ids), self._repeated)

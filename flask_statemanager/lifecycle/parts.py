@@ -54,7 +54,7 @@ class Parts(Struct, frozen=True):
     :param searches: the backend, as one that searches.
     :param counts: the backend, as one that counts.
     :param history: the backend, as one that keeps history.
-    :param refused: told of every refused transition: id, transition, error.
+    :param refused: told of every refused transition: id, transition, error, actor.
     :param unserved: told of every search by what has no index: the type or None, and the paths.
     :param remembered: how long the answers to idempotent requests are kept.
     :param patience: for how many seconds a request waits for an earlier one with the same key.
@@ -66,7 +66,7 @@ class Parts(Struct, frozen=True):
     searches: Searches
     counts: Counts
     history: KeepsHistory
-    refused: Callable[[str, str, TransitionNotAllowed], None]
+    refused: Callable[[str, str, TransitionNotAllowed, str | None], None]
     unserved: Callable[[str | None, Sequence[str]], None]
     remembered: timedelta
     patience: float | None = None

@@ -104,7 +104,7 @@ class LifecycleWrites(ABC):
         origin, once = parts.asked(call, lambda: {**asked, **_given(decide)})
         seen = None if if_exists == "error" else UNSEEN
         write = partial(parts.bucket.write, name, decide, origin=origin, session=session, once=once, seen=seen)
-        return _written(parts, name, "update", write)
+        return _written(parts, name, "update", write, origin.actor)
 
     def update_state(
         self,
@@ -192,7 +192,7 @@ class LifecycleWrites(ABC):
         asked = {"state_id": name, "mode": mode, "expect": wanted}
         origin, once = parts.asked(call, lambda: {**asked, **_given(decide)})
         write = partial(parts.bucket.write, name, decide, origin=origin, expect=wanted, session=session, once=once)
-        return _written(parts, name, decide.transition, write)
+        return _written(parts, name, decide.transition, write, origin.actor)
 
     def delete_state(
         self,
@@ -281,15 +281,15 @@ class LifecycleWrites(ABC):
         asked = {"state_id": name, "position": position, "undelete": undelete, "expect": wanted}
         origin, once = parts.asked(Call("rollback_state", actor, source, reason, idempotency_key), lambda: asked)
         write = partial(parts.bucket.write, name, decide, origin=origin, expect=wanted, session=session, once=once)
-        return _written(parts, name, ROLLBACK, write)
+        return _written(parts, name, ROLLBACK, write, origin.actor)
 
 
-def _written(parts: Parts, name: str, transition: str, write: Callable[[], Record | None]) -> State:
+def _written(parts: Parts, name: str, transition: str, write: Callable[[], Record | None], actor: str) -> State:
     """Run a write, tell of a refused transition, and present the result."""
     try:
         record = write()
     except TransitionNotAllowed as error:
-        parts.refused(name, transition, error)
+        parts.refused(name, transition, error, actor)
         raise
     assert record is not None, "every decision of this face leaves a record"
     return State.of(record)

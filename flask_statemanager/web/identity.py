@@ -10,6 +10,8 @@ from flask import Flask, Request, current_app
 from ..config.access import Roles
 from ..runtime import Runtime
 from ..security.identity import Access, Identity
+from ..tracking.refusals import FORBIDDEN as NOT_ALLOWED
+from ..tracking.refusals import UNKNOWN
 from .problems import CROSS_SITE, FORBIDDEN, UNAUTHENTICATED, Problem
 
 LOCAL_USER = "local"
@@ -38,6 +40,7 @@ class Doorkeeper:
         self.access = Access(settings.api_roles or Roles(), settings.api_tokens)
         self._origins = settings.api_origins
         self._declarations = runtime.declarations
+        self._refusals = runtime.refusals
 
     def identify(self, request: Request) -> Identity:
         """Return who asks.
@@ -53,10 +56,10 @@ class Doorkeeper:
             return found
         found = self._loaded(request)
         if found is None:
-            raise _unknown(bearer)
+            raise self._told(_unknown(bearer), request)
         if not bearer and request.method not in SAFE:
             # A browser sends cookies by itself, whoever's page asks; a bearer token it does not.
-            self._check_site(request)
+            self._check_site(request, found)
         return found
 
     def admit(self, request: Request, permission: str) -> Identity:
@@ -69,12 +72,20 @@ class Doorkeeper:
         """
         identity = self.identify(request)
         if permission not in identity.permissions:
-            raise Problem(
+            problem = Problem(
                 FORBIDDEN,
                 f"This needs the permission {permission!r}, which {identity.user!r} does not have: "
                 "ask for one of the roles that STATEMANAGER_API_ROLES names.",
             )
+            raise self._told(problem, request, identity.user)
         return identity
+
+    def _told(self, problem: Problem, request: Request, user: str | None = None) -> Problem:
+        """Return a problem that operators can look up later."""
+        kind = UNKNOWN if user is None else NOT_ALLOWED
+        endpoint, address = request.endpoint, request.remote_addr
+        self._refusals.note(kind, "api", endpoint, who=user, why=problem.detail, address=address)
+        return problem
 
     def _loaded(self, request: Request) -> Identity | None:
         loader = self._declarations.identity.loader
@@ -86,17 +97,18 @@ class Doorkeeper:
             return Identity(LOCAL_USER, frozenset(("admin",)), self.access.everything)
         return None
 
-    def _check_site(self, request: Request) -> None:
+    def _check_site(self, request: Request, identity: Identity) -> None:
         """Refuse a request that a page of another site has made a browser send."""
         origin = request.headers.get("Origin")
         if origin is not None and origin.lower() in self._origins:
             return
         if not from_own_site(request):
-            raise Problem(
+            problem = Problem(
                 CROSS_SITE,
                 "A page of another origin asked for this with a user's cookies: send a bearer token, or name the "
                 "origin in STATEMANAGER_API_ORIGINS.",
             )
+            raise self._told(problem, request, identity.user)
 
 
 def from_own_site(request: Request) -> bool:

@@ -169,6 +169,7 @@ class Log:
         """Return what is found piece by piece, to the end.
 
         :param conditions: fields of the query.
+        :raises AssertionError: when there is no end.
         """
         found: list[str] = []
         before = None
