@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from tests.servers import executables
 from tests.servers.accessibility import violations
 from tests.servers.browser import ChromeDriver, complaints, look
 from tests.servers.executables import ServerMissing
+from tools import axe
 
 pytest_plugins = ["tests.servers.browser"]
 
@@ -139,3 +141,30 @@ def test_a_browser_can_be_like_a_phones_at_night_without_scripts(window: webdriv
     window.get(page)
     assert window.title == "ran"
     assert window.execute_script("return matchMedia('(prefers-color-scheme: dark)').matches") is False
+
+
+def test_axe_core_is_taken_out_of_a_wheel_that_pip_has_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def download(command: list[str], check: bool) -> None:
+        asked.append([*command, Path(command[-1]).read_text()])
+        with zipfile.ZipFile(Path(command[command.index("--dest") + 1], "some.whl"), "w") as wheel:
+            wheel.writestr(axe.MEMBER, "the script")
+
+    monkeypatch.setattr(axe, "script", lambda: tmp_path / "share" / "axe.js")
+    monkeypatch.setattr(axe.subprocess, "run", download)
+    axe.main()
+    axe.main()
+    assert len(asked) == 1, "what is there is not fetched again"
+    assert "--require-hashes" in asked[0]
+    assert "--hash=sha256:" in asked[0][-1]
+    assert [path.name for path in (tmp_path / "share").iterdir()] == ["axe.js"]
+    assert (tmp_path / "share" / "axe.js").read_text() == "the script"
+
+
+def test_whoever_cannot_fetch_axe_core_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(axe, "script", lambda: tmp_path / "axe.js")
+    monkeypatch.setattr(axe, "REQUIREMENT", "no-such-thing==0\n")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(SystemExit, match="pip must reach a package index"):
+        axe.main()

@@ -15,13 +15,11 @@ from urllib.parse import quote
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
-from example_app.sample import LOGINS
-from example_app.visit import expect, wait_for
+from example_app.visit import expect, require
 from example_app.walk import Walk
-from tests.processes.demo import SECRET, TOKEN
 from tests.servers.accessibility import violations
-from tests.servers.browser import ChromeDriver, look, tell
-from tests.servers.demo import Demo
+from tests.servers.browser import ChromeDriver, look, status, tell
+from tests.servers.demo import Demo, fail_a_mail
 
 SAVED = Path(__file__).resolve().parent.parent / "docs" / "_static" / "admin"
 ADMIN = "admin/state"
@@ -39,6 +37,8 @@ def live(walk: Walk) -> None:
         walk.log_in,
         walk.register,
         walk.suspend,
+        walk.mail,
+        walk.conflict,
         walk.resume,
         walk.roll_back,
         walk.suspend_for_a_while,
@@ -47,24 +47,8 @@ def live(walk: Walk) -> None:
         walk.chat_onboard,
     ):
         step()
-    fields = {"login": "gone", "email": "gone@bounces.example.com", "display_name": "G. Gone"}
-    state_id = expect(walk.program.call("POST", "api/users", fields), 201).json["state_id"]
-    expect(walk.program.call("POST", f"api/users/{state_id}/transitions", {"transition": "suspend"}), 200)
-    wait_for(lambda: "1 dead" in walk.operator.get("mails/").words, "there is no dead letter")
+    fail_a_mail(walk, "gone")
     expect(walk.customer.get(f"{ADMIN}/"), 403)
-
-
-def sign_in(window: webdriver.Remote, root: str, login: str = "admin") -> None:
-    """Log in by the form.
-
-    :param window: the browser.
-    :param root: the address of the demo.
-    :param login: as whom.
-    """
-    window.get(f"{root}login")
-    for name, typed in (("login", login), ("password", LOGINS[login][1])):
-        window.find_element(By.NAME, name).send_keys(typed)
-    window.find_element(By.CSS_SELECTOR, "main form button").click()
 
 
 def pages(window: webdriver.Remote, root: str, newcomer: str) -> Iterator[tuple[str, str]]:
@@ -110,6 +94,7 @@ def take(window: webdriver.Remote, root: str, newcomer: str, looks: Path | None)
         for title, asked in LOOKS.items() if looks is not None else [("day", LOOKS["day"])]:
             look(window, **asked)
             window.get(address)
+            require(status(window) == 200, f"{address} answers {status(window)}")
             if title == "day":
                 (SAVED / f"{name}.webp").write_bytes(picture(window, "webp", TALLEST))
             if looks is not None:
@@ -125,9 +110,9 @@ def main() -> None:
     if looks is not None:
         looks.mkdir(parents=True, exist_ok=True)
     with Demo() as demo, ChromeDriver() as driver, driver.window() as window:
-        walk = Walk(demo.root, TOKEN, LOGINS, SECRET)
+        walk = demo.walk()
         live(walk)
-        sign_in(window, demo.root)
+        demo.sign_in(window)
         take(window, demo.root, walk.newcomer, looks)
 
 

@@ -120,6 +120,14 @@ def tell(window: webdriver.Remote, command: str, **parameters: object) -> dict[s
     return answer
 
 
+def status(window: webdriver.Remote) -> int:
+    """Return with which HTTP status the page came that a browser shows.
+
+    :param window: the browser.
+    """
+    return int(window.execute_script("return performance.getEntriesByType('navigation')[0].responseStatus"))
+
+
 def complaints(window: webdriver.Remote) -> list[str]:
     """Return what a browser has complained of since it was asked last: errors of scripts, what a policy has kept out.
 

@@ -11,7 +11,13 @@ from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
 import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
 
+from example_app.sample import LOGINS
+from example_app.visit import expect, wait_for
+from example_app.walk import Walk
+from tests.processes.demo import SECRET, TOKEN
 from tests.servers.fixtures import serve
 from tests.servers.process import Server
 
@@ -63,6 +69,36 @@ class Demo(Server):
         ):
             return True
         return False
+
+    def walk(self) -> Walk:
+        """Return what walks through it by HTTP, step by step."""
+        return Walk(self.root, TOKEN, LOGINS, SECRET)
+
+    def sign_in(self, window: webdriver.Remote, login: str = "admin") -> None:
+        """Have a browser log in by the form.
+
+        :param window: the browser.
+        :param login: as whom.
+        """
+        window.get(f"{self.root}login")
+        for name, typed in (("login", login), ("password", LOGINS[login][1])):
+            window.find_element(By.NAME, name).send_keys(typed)
+        window.find_element(By.CSS_SELECTOR, "main form button").click()
+
+
+def fail_a_mail(walk: Walk, login: str) -> str:
+    """Have a user suspended whose mail cannot be delivered, and wait until the effect is a dead letter.
+
+    :param walk: walks through a demo, logged in as operator.
+    :param login: the user's login.
+    :returns: the user's id.
+    """
+    fields = {"login": login, "email": f"{login}@bounces.example.com", "display_name": "G. Gone"}
+    state_id = str(expect(walk.program.call("POST", "api/users", fields), 201).json["state_id"])
+    expect(walk.program.call("POST", f"api/users/{state_id}/transitions", {"transition": "suspend"}), 200)
+    key = f"state:{state_id}:2:suspension-mail dead"
+    wait_for(lambda: key in walk.operator.get("mails/").words, "there is no dead letter")
+    return state_id
 
 
 @pytest.fixture(scope="module")
