@@ -17,7 +17,7 @@ from .cache.discovery import from_manager as redis_of_manager
 from .cache.discovery import open_cache
 from .config import Settings
 from .core.bucket import Bucket
-from .core.buckets import FLOWS, KEPT_STORES, REFUSALS, STORES, BucketRegistry
+from .core.buckets import FLOWS, KEPT_STORES, REFUSALS, STORES, WORK, BucketRegistry
 from .core.clock import ReplaceableClock
 from .core.codec import isolated_change
 from .core.jobs import EFFECT, Job
@@ -151,8 +151,8 @@ class Runtime:
 
     def _backends(self) -> dict[str, Backend]:
         # Conversations live for minutes and hold tokens, as do stores without a history: they have no business in a
-        # file that is kept.
-        names = self.declarations.buckets.buckets.keys() - {FLOWS, REFUSALS, STORES}
+        # file that is kept. How far a restore is must not be taken back by it.
+        names = self.declarations.buckets.buckets.keys() - {FLOWS, REFUSALS, STORES, WORK}
         if not self.settings.stores_history:
             names -= {KEPT_STORES}
         shelved = {name: self._holding(name).backend for name in names}

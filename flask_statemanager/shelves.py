@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from .backends.several import Backends, announcing
 from .config import Settings
 from .core.bucket import Bucket
-from .core.buckets import FLOWS, KEPT_STORES, REFUSALS, RESERVED, STORES, BucketDefinition, BucketRegistry
+from .core.buckets import FLOWS, KEPT_STORES, REFUSALS, RESERVED, STORES, WORK, BucketDefinition, BucketRegistry
 from .core.clock import ReplaceableClock
 from .core.follows import Watches
 from .core.lists import Lists
@@ -209,7 +209,7 @@ class Shelves:
     def _settled(self, definition: BucketDefinition) -> BucketDefinition:
         """Return a definition with what the settings say where it does not."""
         settings = self._settings
-        if definition.name == REFUSALS and settings.kv_backend is None and not self._backends.main.shareable:
+        if definition.name in (REFUSALS, WORK) and settings.kv_backend is None and not self._backends.main.shareable:
             # In-memory SQLite is one connection, on which no other thread may write meanwhile.
             return replace(definition, backend="memory")
         if definition.name not in (STORES, KEPT_STORES):
@@ -264,6 +264,7 @@ class Shelves:
     def _each(self) -> Iterator[Shelf]:
         left_out = set() if self._settings.stores_backend in STORED_IN else {STORES, KEPT_STORES}
         left_out |= set() if self._settings.keeps_refusals else {REFUSALS}
+        left_out |= set() if self._settings.admin_enabled else {WORK}
         for definition in self._registry.buckets.values():
             if definition.name not in left_out:
                 yield self._shelf(definition)

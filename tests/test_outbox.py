@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from flask_statemanager import Effect, JobNotFound, PermanentFailure, StateManager, StateValidationError
+from flask_statemanager import (
+    Effect,
+    JobNotFound,
+    LimitExceeded,
+    PermanentFailure,
+    StateManager,
+    StateValidationError,
+)
 from flask_statemanager.effects.queue import JobQueue
 from tests.worlds import World, build, entered
 
@@ -218,3 +225,50 @@ def test_what_ended_well_is_forgotten_after_a_week_and_dead_letters_stay(world: 
     assert [e.status for e in states.list_effects()] == ["dead"]
     counts = world.runtime.workshop.outbox.counts()
     assert (counts.pending, counts.due, counts.dead) == (0, 0, 1)
+
+
+def test_who_has_discarded_or_retried_an_effect_stands_with_it(world: World) -> None:
+    states, _mail = with_mail(world)
+    states.run_worker()
+    number = only(world).id
+    discarded = states.discard_effect(number, actor="ada", source="admin", reason="the mailbox is closed")
+    assert discarded.error == (
+        "discarded by ada (admin): the mailbox is closed -- before that: PermanentFailure: no such mailbox"
+    )
+    assert states.retry_effect(number, reason="it is open again").error.startswith(
+        "retried by system: it is open again -- before that: discarded by ada"
+    )
+    with pytest.raises(StateValidationError, match="reason"):
+        states.discard_effect(number, reason=7)  # type: ignore[arg-type]
+    with pytest.raises(LimitExceeded):
+        states.discard_effect(number, reason="x" * 1001)
+    assert states.discard_effect(number, actor="a" * 1000, reason="r" * 1000).error.startswith("discarded by aaa")
+    assert len(only(world).error) == 2000
+
+
+def test_all_dead_letters_of_an_effect_are_retried_in_one_call(world: World) -> None:
+    states, mail = with_mail(world)
+    states.register_callback("user", lambda *_: None, durable=True, name="other")
+    for number in range(2, 5):
+        states.register_state(f"u{number}", "user")
+    states.run_worker()
+    told: list[int] = []
+    outbox = world.runtime.workshop.outbox
+    assert outbox.retry_dead("nothing", progress=told.append) == 0
+    assert outbox.retry_dead("mail", "ada", told.append) == 4
+    assert told == [0, 4]
+    assert {each.error for each in states.list_effects(effect="mail")} == {
+        "retried by ada -- before that: PermanentFailure: no such mailbox"
+    }
+    mail.mended = True
+    states.run_worker()
+    assert states.list_effects(status="dead") == []
+
+
+def test_the_newest_effects_come_first_where_that_is_asked_for(memory: World) -> None:
+    states, _mail = with_mail(memory)
+    for number in range(2, 5):
+        states.register_state(f"u{number}", "user")
+    newest = states.list_effects(limit=2, newest_first=True)
+    assert [each.state_id for each in newest] == ["u4", "u3"]
+    assert [each.state_id for each in states.list_effects(after=newest[-1].id, newest_first=True)] == ["u2", "u1"]

@@ -438,3 +438,46 @@ def test_a_deleted_snapshot_is_gone(remembered):
         with pytest.raises(SnapshotNotFound):
             use(made.id)
     assert [name for name in remembered.storage.names() if made.id in name] == []
+
+
+# -- foreseeing --------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_restore_would_change_is_foreseen_with_names(kept):
+    fill(kept, dict.fromkeys(("changed", "gone", "same", "zz-gone"), 1))
+    made = kept.archive.create_snapshot()
+    kept.set("changed", 2)
+    kept.remove("gone")
+    kept.remove("zz-gone")
+    fill(kept, {"a-new": 1, "new": 1})
+    before = kept.values()
+    seen = kept.archive.foresee_restore(made)
+    assert (seen.created, seen.changed) == (("kv:gone", "kv:zz-gone"), ("kv:changed",))
+    assert seen.removed == ("kv:a-new", "kv:new")
+    assert seen.count == Restored(created=2, changed=1, same=1, removed=2)
+    assert seen.count == kept.archive.restore_snapshot(made, dry_run=True)
+    merged = kept.archive.foresee_restore(made.id, "merge", names=1)
+    assert (merged.created, merged.count.created, merged.removed) == (("kv:gone",), 2, ())
+    assert kept.values() == before
+    assert kept.archive.restore_snapshot(made) == seen.count
+    assert kept.archive.foresee_restore(made).count == Restored(same=4)
+
+
+def test_what_is_foreseen_of_a_delta_is_of_all_that_it_stands_on(remembered):
+    remembered.set("p:old", 1)
+    remembered.set("other", 1)
+    remembered.archive.create_snapshot(prefix="p:")
+    remembered.set("p:new", 1)
+    delta = remembered.archive.create_snapshot(prefix="p:", incremental=True)
+    remembered.set("p:old", 2)
+    remembered.set("other", 2)
+    heard: list[tuple[int, int]] = []
+    seen = remembered.archive.foresee_restore(delta, progress=lambda done, of: heard.append((done, of)))
+    assert (delta.kind, seen.count, seen.changed) == ("delta", Restored(changed=1, same=1), ("kv:p:old",))
+    assert heard[-1][0] <= heard[-1][1] == 4
+
+
+def test_nothing_is_foreseen_in_a_mode_that_there_is_not(remembered):
+    made = remembered.archive.create_snapshot()
+    with pytest.raises(StateValidationError, match="'replace' or 'merge'"):
+        remembered.archive.foresee_restore(made, "overwrite")

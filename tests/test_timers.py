@@ -629,3 +629,18 @@ def test_a_timer_that_takes_too_long_again_and_again_is_dead(memory: World) -> N
         (job,) = queue_of(memory).claim(1)
         runner.timed_out(job)
     assert (only(memory).status, only(memory).error) == ("dead", "The attempt took too long.")
+
+
+def test_timers_are_listed_by_when_they_are_due_and_cancelled_one_by_one(world: World) -> None:
+    states = world.states
+    states.register_state("u1", "user")
+    soon, later, also = (states.schedule_transition("u1", "suspend", after=seconds) for seconds in (60, 3600, 60))
+    due = states.list_timers(due_until=START + timedelta(seconds=60), newest_first=True)
+    assert [each.id for each in due] == [also.id, soon.id]
+    assert states.list_timers(due_until=START + timedelta(seconds=60), newest_first=True, after=also.id) == [soon]
+    assert states.cancel_scheduled("u1", timer_id=soon.id, actor="ada", reason="not now") == 1
+    assert states.get_timer(soon.id).error == "cancelled by ada: not now"
+    assert states.cancel_scheduled("u1", timer_id=soon.id) == 0
+    assert [each.id for each in states.list_timers()] == [later.id, also.id]
+    with pytest.raises(StateValidationError, match="due_until"):
+        states.list_timers(due_until=datetime(2026, 1, 1))  # noqa: DTZ001

@@ -275,12 +275,19 @@ def _listed(job: Job, query: JobQuery) -> bool:
         (query.topic, job.topic),
         (query.id, job.id),
     ]
+    chosen = [(query.statuses, job.status), (query.slots, job.slot)]
     if any(value is not None and value != actual for value, actual in wanted):
         return False
-    if query.statuses is not None and job.status not in query.statuses:
+    if any(values is not None and value not in values for values, value in chosen):
         return False
-    if query.slots is not None and job.slot not in query.slots:
-        return False
+    return _is_due(job, query) and _is_behind(job, query)
+
+
+def _is_due(job: Job, query: JobQuery) -> bool:
+    return query.due_until is None or job.due_at <= query.due_until
+
+
+def _is_behind(job: Job, query: JobQuery) -> bool:
     if query.after is None:
         return True
     return job.id < query.after if query.newest_first else job.id > query.after

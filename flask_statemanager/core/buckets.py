@@ -24,12 +24,16 @@ KEPT_STORES = "stores-kept"
 REFUSALS = "refusals"
 """The bucket of what was refused, which no face of keys and values shows: it tells who asked for what."""
 
+WORK = "admin-work"
+"""The bucket of how far the long work of the admin pages is."""
+
 RESERVED = {
     "state": "the lifecycle states",
     FLOWS: "the conversations of flows",
     STORES: "the stores of user interfaces",
     KEPT_STORES: "the stores of user interfaces that keep a history",
     REFUSALS: "what was refused",
+    WORK: "how far the long work of the admin pages is",
 }
 """Buckets that are not for keys and values, and what they hold."""
 
@@ -82,6 +86,7 @@ class BucketRegistry:
             BucketDefinition(STORES, history=0.0, log_length=16, tombstones=_HOUR),
             BucketDefinition(KEPT_STORES, log_length=1000, tombstones=_HOUR),
             BucketDefinition(REFUSALS, history=LEAST_TOMBSTONES, log_length=1000, tombstones=LEAST_TOMBSTONES),
+            BucketDefinition(WORK, history=0.0, log_length=16, tombstones=_HOUR),
         )
         self._buckets = {each.name: each for each in declared}
 

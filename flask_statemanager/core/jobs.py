@@ -103,6 +103,7 @@ class JobQuery(Struct, frozen=True):
     :param id: only this one.
     :param after: go on after this id, in the order asked for.
     :param newest_first: the order.
+    :param due_until: only those whose ``due_at`` is no later than this.
     :param limit: the most jobs.
     """
 
@@ -114,6 +115,7 @@ class JobQuery(Struct, frozen=True):
     id: int | None = None
     after: int | None = None
     newest_first: bool = False
+    due_until: datetime | None = None
     limit: int | None = None
 
 

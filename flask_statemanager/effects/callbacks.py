@@ -97,6 +97,11 @@ class CallbackRegistry:
             and (registered.event in names or (registered.event == state_id and state_id not in known()))
         ]
 
+    @property
+    def registered(self) -> list[Registered]:
+        """All callbacks: those before, those after, and the durable ones."""
+        return [each for when in ("before", "after", "durable") for each in self._registered.get(when, ())]
+
     def has(self, when: str) -> bool:
         """Tell whether there is any callback of a kind.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -17,6 +18,14 @@ from ..core.names import check_id, check_text
 from ..core.ports import Backend
 from ..core.record import Key
 from ..errors import JobNotFound, StateValidationError, shown
+
+logger = logging.getLogger("flask_statemanager.effects")
+
+MAX_NOTE = 1000
+"""Characters of an actor, a source or a reason that are kept with an effect."""
+
+_PAGE = 100
+_LONGEST = 2000
 
 
 class Effect(dict[str, Any]):
@@ -73,7 +82,14 @@ class Outbox(Struct, frozen=True):
     wake: Callable[[], None]
 
     def effects(
-        self, *, status: tuple[str, ...] | None, state_id: str | None, effect: str | None, limit: int, after: int | None
+        self,
+        *,
+        status: tuple[str, ...] | None,
+        state_id: str | None,
+        effect: str | None,
+        limit: int,
+        after: int | None,
+        newest_first: bool = False,
     ) -> list[Effect]:
         """List durable effects by id.
 
@@ -82,10 +98,11 @@ class Outbox(Struct, frozen=True):
         :param effect: only of this name.
         :param limit: the most of them.
         :param after: go on behind this id.
+        :param newest_first: turn the order round.
         :raises StorageError: when the storage fails.
         """
         key = None if state_id is None else Key(self.bucket, state_id)
-        query = JobQuery(EFFECT, status, key, effect, after=after, limit=limit)
+        query = JobQuery(EFFECT, status, key, effect, after=after, newest_first=newest_first, limit=limit)
         with self.backend.reading() as unit:
             return [Effect.of(job) for job in self.enqueues.jobs(unit, query)]
 
@@ -105,29 +122,60 @@ class Outbox(Struct, frozen=True):
             raise JobNotFound(f"The effect {shown(number)}", "there is none, or it ended well and has been forgotten")
         return found[0]
 
-    def retry(self, number: int) -> Effect:
+    def retry(self, number: int, by: str | None = None) -> Effect:
         """Let a dead, discarded or waiting effect be tried now, its attempts counted anew.
 
         :param number: its id.
+        :param by: who asks, and why, to stand before its error; None to leave that as it is.
         :returns: the effect as it is now.
         :raises JobNotFound: when there is none, it is done, or a worker has it.
         :raises StorageError: when the storage fails.
         """
-        moved = self._moved(number, (DEAD, CANCELLED, PENDING), "retried", replace_status=PENDING)
+        moved = self._moved(number, (DEAD, CANCELLED, PENDING), "retried", by, replace_status=PENDING)
         self.wake()
         return moved
 
-    def discard(self, number: int) -> Effect:
+    def retry_dead(
+        self, effect: str | None = None, by: str | None = None, progress: Callable[[int], None] | None = None
+    ) -> int:
+        """Let all dead letters be tried now, those that somebody else retries or discards meanwhile left aside.
+
+        :param effect: only those of this effect.
+        :param by: as for :meth:`retry`.
+        :param progress: told again and again how many were retried.
+        :returns: how many were retried.
+        :raises StorageError: when the storage fails; those before it are retried.
+        """
+        done, last = 0, None
+        while True:
+            page = self.effects(status=(DEAD,), state_id=None, effect=effect, limit=_PAGE, after=last)
+            for found in page:
+                try:
+                    self._moved(found.id, (DEAD,), "retried", by, replace_status=PENDING)
+                    done += 1
+                except JobNotFound:
+                    continue
+            self.wake()
+            if progress is not None:
+                progress(done)
+            if len(page) < _PAGE:
+                return done
+            last = page[-1].id
+
+    def discard(self, number: int, by: str | None = None) -> Effect:
         """Give an effect up: it is not tried any more.
 
         :param number: its id.
+        :param by: as for :meth:`retry`.
         :returns: the effect as it is now.
         :raises JobNotFound: when there is none, it has ended otherwise, or a worker has it.
         :raises StorageError: when the storage fails.
         """
-        return self._moved(number, (DEAD, PENDING), "discarded", replace_status=CANCELLED)
+        return self._moved(number, (DEAD, PENDING), "discarded", by, replace_status=CANCELLED)
 
-    def _moved(self, number: int, allowed: tuple[str, ...], verb: str, *, replace_status: str) -> Effect:
+    def _moved(
+        self, number: int, allowed: tuple[str, ...], verb: str, by: str | None, *, replace_status: str
+    ) -> Effect:
         now = self.clock.now()
         with self.backend.writing() as unit:
             job = self._one(unit, number, lock=True)
@@ -135,12 +183,15 @@ class Outbox(Struct, frozen=True):
                 raise JobNotFound(f"The effect {number}", f"it is {job.status}, and cannot be {verb}")
             if job.worker is not None and job.due_at > now:
                 raise JobNotFound(f"The effect {number}", f"the worker {job.worker} has it: wait until it ends")
+            error = job.error if by is None else _noted(f"{verb} by {by}", job.error)
             moved = (
-                replace(job.again(now, job.error, job.trace), attempts=0)
+                replace(job.again(now, error, job.trace), attempts=0)
                 if replace_status == PENDING
-                else job.ended(CANCELLED, now, job.error, job.trace)
+                else job.ended(CANCELLED, now, error, job.trace)
             )
             self.enqueues.save(unit, moved)
+        if by is not None:
+            logger.info("The effect %s was %s by %s.", job.identity, verb, by)
         return Effect.of(moved)
 
     def forget(self, before: timedelta, limit: int) -> int:
@@ -181,6 +232,7 @@ class OutboxVerbs(ABC):
         effect: str | None = None,
         limit: int = 50,
         after: int | None = None,
+        newest_first: bool = False,
     ) -> list[Effect]:
         """List durable effects, the oldest first; those that ended well are forgotten after a while.
 
@@ -188,7 +240,8 @@ class OutboxVerbs(ABC):
         :param state_id: only of this state.
         :param effect: only of this name.
         :param limit: the most of them.
-        :param after: go on behind this id.
+        :param after: go on behind this id, in the order asked for.
+        :param newest_first: turn the order round.
         :raises StateValidationError: when the arguments are unusable.
         :raises ConfigurationError: when the backend keeps no effects.
         :raises StorageError: when the storage fails.
@@ -204,6 +257,7 @@ class OutboxVerbs(ABC):
             effect=None if effect is None else check_text(effect, "effect", 255),
             limit=_number(limit, "limit"),
             after=None if after is None else _number(after, "after"),
+            newest_first=newest_first,
         )
 
     def get_effect(self, effect_id: int) -> Effect:
@@ -217,29 +271,63 @@ class OutboxVerbs(ABC):
         """
         return self._outbox().effect(_number(effect_id, "effect_id"))
 
-    def retry_effect(self, effect_id: int) -> Effect:
+    def retry_effect(
+        self, effect_id: int, *, actor: str | None = None, source: str | None = None, reason: str | None = None
+    ) -> Effect:
         """Let a dead letter (or a discarded or waiting effect) be tried again now, its attempts counted anew.
 
         :param effect_id: its ``id``.
+        :param actor: who asks; kept in the effect's ``error``, as are source and reason, where one is given.
+        :param source: the part of the system that asks.
+        :param reason: why.
         :returns: the effect as it is now.
         :raises JobNotFound: when there is none, it is done, or a worker has it.
-        :raises StateValidationError: when the id is no number.
+        :raises StateValidationError: when the id is no number, or actor, source or reason are no text.
+        :raises LimitExceeded: when actor, source or reason are too long.
         :raises ConfigurationError: when the backend keeps no effects.
         :raises StorageError: when the storage fails.
         """
-        return self._outbox().retry(_number(effect_id, "effect_id"))
+        return self._outbox().retry(_number(effect_id, "effect_id"), asked_by(actor, source, reason))
 
-    def discard_effect(self, effect_id: int) -> Effect:
+    def discard_effect(
+        self, effect_id: int, *, actor: str | None = None, source: str | None = None, reason: str | None = None
+    ) -> Effect:
         """Give a dead letter or a waiting effect up.
 
         :param effect_id: its ``id``.
+        :param actor: who asks; kept in the effect's ``error``, as are source and reason, where one is given.
+        :param source: the part of the system that asks.
+        :param reason: why.
         :returns: the effect as it is now, ``cancelled``.
         :raises JobNotFound: when there is none, it has ended otherwise, or a worker has it.
-        :raises StateValidationError: when the id is no number.
+        :raises StateValidationError: when the id is no number, or actor, source or reason are no text.
+        :raises LimitExceeded: when actor, source or reason are too long.
         :raises ConfigurationError: when the backend keeps no effects.
         :raises StorageError: when the storage fails.
         """
-        return self._outbox().discard(_number(effect_id, "effect_id"))
+        return self._outbox().discard(_number(effect_id, "effect_id"), asked_by(actor, source, reason))
+
+
+def asked_by(actor: str | None, source: str | None, reason: str | None) -> str | None:
+    """Write who asks for something, and why; None where nothing is said.
+
+    :param actor: who asks.
+    :param source: the part of the system that asks.
+    :param reason: why.
+    :raises StateValidationError: when one of them is no text.
+    :raises LimitExceeded: when one of them is too long.
+    """
+    given = {"actor": actor, "source": source, "reason": reason}
+    said = {name: check_text(text, name, MAX_NOTE) for name, text in given.items() if text is not None}
+    if not said:
+        return None
+    source_of = f" ({said['source']})" if "source" in said else ""
+    return f"{said.get('actor', 'system')}{source_of}" + (f": {said['reason']}" if "reason" in said else "")
+
+
+def _noted(note: str, error: str | None) -> str:
+    before = "" if error is None else f" -- before that: {error}"
+    return f"{note}{before}"[:_LONGEST]
 
 
 def _number(value: object, field: str) -> int:

@@ -46,14 +46,23 @@ def dot(machine: Machine, name: str, *, deletion: bool = False) -> str:
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def _arrows(machine: Machine, deletion: bool) -> list[tuple[str, str, str]]:
-    """Return source, target, label; ``update`` in place says nothing and is left out unless it was narrowed."""
+def drawn_edges(machine: Machine, *, deletion: bool = False) -> list[tuple[str, str, str]]:
+    """Return the ways that a picture has, as (source, transition, target).
+
+    ``update`` in place says nothing, and is left out unless it was narrowed.
+
+    :param machine: the machine.
+    :param deletion: with ``delete``, which leads from everywhere to ``deleted``.
+    """
     narrowed = {t.name for t in machine.transitions if t.name in (UPDATE, DELETE) and (t.guards or t.sources != "*")}
     hidden = {UPDATE} - narrowed | (set() if deletion else {DELETE})
+    return [edge for edge in machine.edges() if edge[1] not in hidden]
+
+
+def _arrows(machine: Machine, deletion: bool) -> list[tuple[str, str, str]]:
     return [
         (source, target, _label(machine, source, name))
-        for source, name, target in machine.edges()
-        if name not in hidden
+        for source, name, target in drawn_edges(machine, deletion=deletion)
     ]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from ..core.clock import iso
+from ..core.clock import in_utc, iso
 from ..core.codec import copied
 from ..core.idempotency import Request
 from ..core.jobs import CANCELLED, DEAD, PAUSED, PENDING, STATUSES, TIMER, Job, JobQuery
@@ -170,6 +170,7 @@ class LifecycleScheduling(ABC):
         *,
         key: str | None = None,
         transition: str | StateTransition | None = None,
+        timer_id: int | None = None,
         actor: str | None = None,
         source: str | None = None,
         reason: str | None = None,
@@ -183,6 +184,7 @@ class LifecycleScheduling(ABC):
         :param state_id: which state; one that is deleted may still have some.
         :param key: only the one of this name.
         :param transition: only those of this transition.
+        :param timer_id: only the one with this ``id``.
         :param actor: who asks; kept in the timer's ``error``, as are source and reason.
         :param source: the part of the system that asks.
         :param reason: why.
@@ -201,14 +203,17 @@ class LifecycleScheduling(ABC):
         record = Key(BUCKET, check_id(state_id))
         event = None if transition is None else check_word(transition, "transition")
         wanted = None if key is None else _checked_key(key)
+        one = None if timer_id is None else _number(timer_id, "timer_id")
         call = Call("cancel_scheduled", actor, source, reason, idempotency_key)
-        origin, once = parts.asked(call, lambda: {"state_id": record.name, "key": wanted, "transition": event})
+        origin, once = parts.asked(
+            call, lambda: {"state_id": record.name, "key": wanted, "transition": event, "id": one}
+        )
         by = origin.actor if source is None else f"{origin.actor} ({source})"
         why = f"cancelled by {by}" + (f": {reason}" if reason else "")
 
         def perform(unit: Any) -> int:
             _locked(parts, unit, record)
-            query = JobQuery(TIMER, (PENDING, PAUSED, DEAD), record, event)
+            query = JobQuery(TIMER, (PENDING, PAUSED, DEAD), record, event, id=one)
             found = _free(parts, unit, parts.enqueues.jobs(unit, query, lock=True), wanted)
             now = parts.bucket.clock.now()
             return sum(parts.enqueues.save(unit, job.ended(CANCELLED, now, why)) for job in found)
@@ -222,6 +227,8 @@ class LifecycleScheduling(ABC):
         status: str | Sequence[str] | None = PENDING,
         limit: int = 50,
         after: int | None = None,
+        due_until: datetime | None = None,
+        newest_first: bool = False,
         session: Any = None,
     ) -> list[Timer]:
         """List timers and deadlines, the ones set first first.
@@ -229,7 +236,9 @@ class LifecycleScheduling(ABC):
         :param state_id: only this state's.
         :param status: only this status, or one of these (see :class:`Timer`); None for all.
         :param limit: the most of them.
-        :param after: go on behind this id.
+        :param after: go on behind this id, in the order asked for.
+        :param due_until: only those due by this moment, an aware datetime.
+        :param newest_first: turn the order round.
         :param session: read inside this session's transaction.
         :raises StateValidationError: when the arguments are unusable.
         :raises ConfigurationError: when the backend cannot keep timers or join a session, or ``session`` is no session
@@ -240,7 +249,9 @@ class LifecycleScheduling(ABC):
         key = None if state_id is None else Key(BUCKET, check_id(state_id))
         statuses = None if status is None else _known(status)
         behind = None if after is None else _number(after, "after")
-        query = JobQuery(TIMER, statuses, key, after=behind, limit=_number(limit, "limit"))
+        due = None if due_until is None else in_utc(due_until, "due_until")
+        most, order = _number(limit, "limit"), newest_first
+        query = JobQuery(TIMER, statuses, key, after=behind, newest_first=order, due_until=due, limit=most)
         with parts.bucket.reading(session) as unit:
             return [Timer.of(job) for job in parts.enqueues.jobs(unit, query)]
 

@@ -14,6 +14,7 @@ from ..core.ports import Backend
 from ..core.snapshots import Restored
 from ..errors import SnapshotNotFound, StateValidationError, shown
 from .chain import Chain
+from .foresight import Foreseeing, Foresight
 from .making import Maker, Progress, Wanted
 from .restoring import Doubt, Restoring, Wish
 from .shelf import Shelf, check_id
@@ -150,16 +151,40 @@ class Archive:
         :raises StateValidationError: when an argument is unusable, or one of its buckets is not there any more.
         :raises StorageError: when it cannot be read, or a store fails. Of several stores, those before it are restored.
         """
-        if mode not in (REPLACE, MERGE):
-            raise StateValidationError({"mode": [f"Must be 'replace' or 'merge', not {shown(mode)}."]})
-        found = self._found(snapshot)
+        replacing, found = _replacing(mode), self._found(snapshot)
         origin = self._origin(actor=actor, source=source, reason=reason or f"snapshot {found.id}")
-        wish = Wish(found, origin, replacing=mode == REPLACE, rehearsing=dry_run)
+        wish = Wish(found, origin, replacing=replacing, rehearsing=dry_run)
         with self._opened(found) as chain:
             count = Restoring(chain, self.stores, wish, self._doubt, progress).run(self.clock.now())
         if not dry_run:
             logger.info("Restored the snapshot %s, asked by %s: %s.", found.id, origin.actor, count)
         return count
+
+    def foresee_restore(
+        self,
+        snapshot: Snapshot | str,
+        mode: str = REPLACE,
+        *,
+        names: int = 100,
+        progress: Progress | None = None,
+    ) -> Foresight:
+        """Tell what a restore would change, with names; a dry run that says more and reads all of the buckets.
+
+        :param snapshot: the snapshot, or its id.
+        :param mode: as in :meth:`restore_snapshot`.
+        :param names: the most names of each kind.
+        :param progress: told again and again how many records were read.
+        :returns: how many records would be created, changed, left the same and removed, and which.
+        :raises Compacted: when a store forgets too soon what changes meanwhile.
+        :raises SnapshotDamaged: when something is not what was written.
+        :raises SnapshotNotFound: when there is none, or one that it stands on is missing.
+        :raises StateValidationError: when an argument is unusable, or one of its buckets is not there any more.
+        :raises StorageError: when it cannot be read, or a store fails.
+        """
+        replacing, found = _replacing(mode), self._found(snapshot)
+        with self._opened(found) as chain:
+            seen = Foreseeing(chain, self.stores, found, replacing=replacing, names=names, progress=progress)
+            return seen.run()
 
     def delete_snapshot(self, snapshot: Snapshot | str) -> None:
         """Remove a snapshot for good.
@@ -183,6 +208,12 @@ class Archive:
     def _opened(self, snapshot: Snapshot) -> Iterator[Chain]:
         with ExitStack() as stack:
             yield Chain([stack.enter_context(self.shelf.reading(each)) for each in self.shelf.chain(snapshot)])
+
+
+def _replacing(mode: object) -> bool:
+    if mode in (REPLACE, MERGE):
+        return mode == REPLACE
+    raise StateValidationError({"mode": [f"Must be 'replace' or 'merge', not {shown(mode)}."]})
 
 
 def _prefix(prefix: object) -> str:

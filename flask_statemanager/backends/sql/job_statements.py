@@ -218,6 +218,7 @@ class JobStatements:
             "slots": None if query.slots is None else listed(self._statements, query.slots),
             "id": query.id,
             "after": query.after,
+            "until": None if query.due_until is None else self._statements.habits.bound_time(query.due_until),
             "limit": query.limit,
         }
         given = {f"k_{name}": value for name, value in values.items() if value is not None}
@@ -230,6 +231,7 @@ class JobStatements:
         conditions = {
             "k_statuses": among(self._statements, job.status, "k_statuses"),
             "k_slots": among(self._statements, job.slot, "k_slots"),
+            "k_until": job.due_at <= self._moment("k_until"),
             "k_after": job.id < after if newest_first else job.id > after,
         }
         for name in ("kind", "bucket", "name", "topic", "id"):

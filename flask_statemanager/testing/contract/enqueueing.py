@@ -144,8 +144,8 @@ class EnqueueContract(LeaseContract):
         """By one of them or by several."""
         queue.put(
             new_job("one", slot="s1"),
-            new_job("two", kind=TIMER, slot="s2"),
-            new_job("one", key=B, status=DEAD),
+            new_job("two", kind=TIMER, slot="s2", due_at=minute(1)),
+            new_job("one", key=B, status=DEAD, due_at=minute(2)),
             new_job("two", key=Key("other", "a"), status=PAUSED, slot="s3"),
         )
         ids = [job.id for job in queue.listed()]
@@ -157,6 +157,9 @@ class EnqueueContract(LeaseContract):
             ({"topic": "one"}, "02"),
             ({"slots": ("s3", "s1", "s9")}, "03"),
             ({"slots": ()}, ""),
+            ({"due_until": START}, "03"),
+            ({"due_until": minute(1), "kind": TIMER}, "1"),
+            ({"due_until": minute(1)}, "013"),
             ({"id": ids[2]}, "2"),
             ({"id": ids[2], "topic": "two"}, ""),
             ({"kind": EFFECT, "key": A, "topic": "one", "statuses": (PENDING,), "slots": ("s1",)}, "0"),
