@@ -13,15 +13,16 @@ from werkzeug.http import dump_options_header
 from ..errors import StateManagerError, StateValidationError
 from ..runtime import Runtime
 from ..security.identity import Identity
+from ..tracking.refusals import FORBIDDEN, RATE, UNKNOWN
 from ..web.identity import from_own_site
-from ..web.problems import INTERNAL, problem_of
+from ..web.problems import INTERNAL, TOO_MANY_REQUESTS, problem_of
 from . import wording
 from .answers import FOLDER, Answer, Done, Download, Shown
 from .entrance import PERMISSION, Entrance, is_below
 from .page import Act, Page, Pages, filled
 from .rate import Rate
 from .tokens import FIELD, Tokens
-from .visit import BLUEPRINT, NO_QUERY, Refusal, Visit
+from .visit import BLUEPRINT, NO_QUERY, SOURCE, Refusal, Visit
 
 CONFIRMED = "confirmed"
 """The form field that says that a question was answered."""
@@ -81,11 +82,17 @@ class Frame:
             runtime.complete(current_app.extensions)
         identity = self._entrance.identify(request)
         if identity is None or PERMISSION not in identity.permissions:
+            user = None if identity is None else identity.user
+            self._note(UNKNOWN if identity is None else FORBIDDEN, user)
             return self._closed(401 if identity is None else 403)
         if runtime.tracking.enabled:
             runtime.tracking.name_user(identity.user)
         request.environ[BLUEPRINT] = identity
         return None
+
+    def _note(self, kind: str, user: str | None, why: str | None = None) -> None:
+        """Take a refusal down for operators."""
+        self._runtime.refusals.note(kind, SOURCE, request.endpoint, who=user, why=why, address=request.remote_addr)
 
     def _closed(self, status: int) -> Response:
         """Tell that nothing is to be seen here, the same at every path."""
@@ -149,6 +156,8 @@ class Frame:
         problem = problem_of(error)
         if problem.kind is INTERNAL:
             raise error
+        if problem.kind is TOO_MANY_REQUESTS:
+            self._note(RATE, visit.identity.user)
         fields = error.errors if isinstance(error, StateValidationError) else {}
         response = self._refused(visit, act, arguments, Refusal(problem.detail, fields), problem.kind.status)
         response.headers.update(problem.headers)

@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 from flask import url_for
 from msgspec import Struct, field
 from msgspec.structs import replace
+from werkzeug.routing import BuildError
 
 from ..core.record import JSON
 from ..core.secrets import redacted, redacted_members
@@ -93,6 +94,17 @@ class Visit(Struct, frozen=True):
         :raises werkzeug.routing.BuildError: when there is none, or its path lacks an argument.
         """
         return url_for(f"{BLUEPRINT}.{name}", **arguments)
+
+    def find(self, name: str, /, **arguments: Any) -> str | None:
+        """Return the URL of a page that there may not be, or None; for links to pages of other faces.
+
+        :param name: its name.
+        :param arguments: as for :meth:`url`.
+        """
+        try:
+            return self.url(name, **arguments)
+        except BuildError:
+            return None
 
     def typed(self, name: str, otherwise: Any = "") -> Any:
         """Return what a field of a form holds: what was typed, if the act was refused, else what it begins with.
