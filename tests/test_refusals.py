@@ -16,6 +16,7 @@ from flask_statemanager.core.query import ChangeQuery
 from flask_statemanager.kv.store import KeyValueStore
 from flask_statemanager.refusing import SLOTS, Kept, book_of
 from flask_statemanager.tracking.refusals import FORBIDDEN, GUARD, MOST, OTHERS, RATE, STATUS, UNKNOWN, Refusals
+from tests.admin_client import PREFIX, Operator, an_admin_world
 from tests.worlds import KV_KINDS, World, build, entered, kept_by, uri_for
 
 PATIENCE = 60.0
@@ -229,6 +230,20 @@ def test_whom_the_api_turns_away_is_kept(request: pytest.FixtureRequest, tmp_pat
         assert found[UNKNOWN].who is None
         assert "secret-text" not in repr(found[UNKNOWN])
         assert "s3cret" not in repr(found)
+
+
+def test_whom_the_admin_pages_turn_away_is_kept() -> None:
+    """Where they are on, refusals are kept without being asked for."""
+    with an_admin_world(STATEMANAGER_ADMIN_RATE=1) as world:
+        assert Operator(world, None).get("/").status_code == 401
+        assert Operator(world, "ben", ("service",)).get("/health").status_code == 403
+        ada = Operator(world)
+        token = ada.token(FORM)
+        act = [ada.client.post(PREFIX + FORM_ACT, data={"admin_token": token}).status_code for _time in range(2)]
+        assert act[1] == 429
+        ada.client.post(PREFIX + FORM_ACT, data={"admin_token": token}, headers={"Sec-Fetch-Site": "cross-site"})
+        found = {(each.kind, each.who) for each in latest(world)}
+        assert found == {(UNKNOWN, None), (FORBIDDEN, "ben"), (RATE, "ada"), (FORBIDDEN, "ada")}
 
 
 def sent_user() -> tuple[str, list[str]] | None:

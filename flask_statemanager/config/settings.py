@@ -245,7 +245,7 @@ class Settings(StoresSettings):
     @property
     def keeps_refusals(self) -> bool:
         """Whether refusals are kept."""
-        return bool(self.keep_refusals)
+        return bool(self.admin_enabled if self.keep_refusals is None else self.keep_refusals)
 
     @classmethod
     def from_mapping(cls, config: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Settings:
