@@ -78,7 +78,16 @@ def test_the_view_shows_the_states_in_the_look_of_flask_admin(office: Office) ->
     assert "navbar" in text
     assert "Office" in text
     assert "Our states" in text
-    for shown in ("3 states", "healthy", "Overview", "Health", 'href="/admin/state/health"'):
+    for shown in (
+        "3 states",
+        "healthy",
+        "user",
+        "created",
+        "active",
+        "Overview",
+        "Health",
+        'href="/admin/state/health"',
+    ):
         assert shown in text
 
 

@@ -74,11 +74,13 @@ def picture(window: webdriver.Remote, kind: str, tallest: int) -> bytes:
     :param kind: ``png`` or ``webp``.
     :param tallest: how many pixels it may be high.
     """
-    size = window.execute_script("return [innerWidth, document.documentElement.scrollHeight]")
-    clip = {"x": 0, "y": 0, "width": size[0], "height": min(size[1], tallest), "scale": 1}
+    width, height = window.execute_script("return [innerWidth, document.documentElement.scrollHeight]")
+    # A window of this height shows what stands beside the page as high as the page.
+    size = {"width": width, "height": min(height, tallest)}
+    tell(window, "Emulation.setDeviceMetricsOverride", **size, deviceScaleFactor=1, mobile=width < 600)
     quality = {"quality": 80} if kind == "webp" else {}
-    found = tell(window, "Page.captureScreenshot", format=kind, clip=clip, captureBeyondViewport=True, **quality)
-    return base64.b64decode(found["data"])
+    clip = {"x": 0, "y": 0, **size, "scale": 1}
+    return base64.b64decode(tell(window, "Page.captureScreenshot", format=kind, clip=clip, **quality)["data"])
 
 
 def take(window: webdriver.Remote, root: str, newcomer: str, looks: Path | None) -> None:

@@ -10,6 +10,7 @@ from flask import current_app, request, url_for
 from flask_admin import BaseView, expose  # type: ignore[import-untyped]
 from flask_admin.menu import MenuLink  # type: ignore[import-untyped]
 
+from ..admin import figures, wording
 from ..admin.entrance import PERMISSION, Entrance
 from ..admin.mounting import groups_of
 from ..admin.visit import BLUEPRINT
@@ -65,7 +66,7 @@ class StateManagerLink(MenuLink):  # type: ignore[misc]
 
 
 class StateManagerView(BaseView):  # type: ignore[misc]
-    """A view of Flask-Admin: how many states there are, how they are, and the ways to the pages for operators.
+    """A view of Flask-Admin: how many states there are, by type and status, and the ways to the pages for operators.
 
     ``admin.add_view(StateManagerView(category="System"))``
 
@@ -115,7 +116,8 @@ class StateManagerView(BaseView):  # type: ignore[misc]
         links = {
             pages.title: url_for(f"{BLUEPRINT}.{pages.entry.name}") for pages in groups_of(current_runtime.settings)
         }
-        return str(self.render(TEMPLATE, links=links, health=current_runtime.health()))
+        values = {"links": links, "health": current_runtime.health(), "types": figures.by_type(current_runtime)}
+        return str(self.render(TEMPLATE, wording=wording, **values))
 
 
 def may_look() -> bool:
