@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from .admin import AdminSettings
 from .declared import declared
-from .values import a_flag, a_redis_url, a_text, one_of, some_bytes, some_names, some_seconds
+from .values import a_flag, a_redis_url, a_text, one_of, some_bytes, some_names, some_percentages, some_seconds
 
 MAX_VALUE = 64 * 2**20
 """Bytes of a value, by default."""
@@ -74,6 +75,18 @@ class StoresSettings(AdminSettings):
         some_seconds,
         7 * 86400.0,
         "Seconds that these earlier values are kept. Redis keeps about the last 1,000 of all of them instead.",
+    )
+    stores_rollout: Mapping[str, float] = declared(
+        some_percentages,
+        {},
+        'For how many percent of the users the server keeps a store already: ``{"filters": 25}``; the browsers of the '
+        'others keep it still. ``"*"`` stands for all stores that are not named. Of a store that is named the server '
+        "takes over what a browser has, and gives it back when the percentage is lowered.",
+    )
+    stores_session_ttl: float = declared(
+        some_seconds,
+        7 * 86400.0,
+        "Seconds that the session id of a page of Dash is good for; an open page gets another one in time.",
     )
     stores_unavailable: str = declared(
         one_of("error", "client"),

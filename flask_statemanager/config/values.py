@@ -154,6 +154,25 @@ def some_names(value: Any) -> tuple[str, ...]:
     raise ValueError("must be a list of names, such as ['Content-Type', 'User-Agent']")
 
 
+def some_percentages(value: Any) -> dict[str, float]:
+    """Read percentages by name, which may be written as in an environment variable: ``filters=25,notes=100``.
+
+    :param value: as it stands in the config.
+    :raises ValueError: when it is no dict of numbers from 0 to 100.
+    """
+    found = dict(_pair(part) for part in value.split(",")) if isinstance(value, str) else value
+    if isinstance(found, Mapping) and all(isinstance(name, str) and name for name in found):
+        shares = {name: _number_of(share) for name, share in found.items()}
+        if all(0.0 <= share <= 100.0 for share in shares.values()):
+            return shares
+    raise ValueError("must be a dict of numbers from 0 to 100, such as {'filters': 25}")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, _mark, number = text.rpartition("=")
+    return name.strip(), number
+
+
 def a_share(value: Any) -> float:
     """Read a share of a whole.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from msgspec import Struct
@@ -65,6 +66,8 @@ class StateManagerConfig(Struct, frozen=True):
     :param default_ttl: as in :class:`StateBackendConfig`, like the others.
     :param on_unavailable: what becomes of a call while the server cannot be reached: an ``error``, or ``client``, that
         the browser is to keep the value.
+    :param rollout: for how many percent of the users the server keeps a store, by store; ``"*"`` stands for the others.
+    :param session_ttl: seconds that the session id of a page of Dash is good for.
     :raises ConfigurationError: when one of them is unusable.
     """
 
@@ -79,6 +82,8 @@ class StateManagerConfig(Struct, frozen=True):
     history: tuple[str, ...] = ()
     history_ttl: float = WEEK
     on_unavailable: str = "error"
+    rollout: Mapping[str, float] = {}
+    session_ttl: float = WEEK
 
     def __post_init__(self) -> None:
         _check(self)
@@ -146,6 +151,8 @@ _SETTINGS = {
     "history": "stores_history",
     "history_ttl": "stores_history_ttl",
     "on_unavailable": "stores_unavailable",
+    "rollout": "stores_rollout",
+    "session_ttl": "stores_session_ttl",
 }
 """Which setting each option is."""
 

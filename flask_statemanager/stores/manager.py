@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from ..core.record import Expectation
@@ -13,7 +14,9 @@ from .config import StateManagerConfig
 from .names import checked
 from .opened import OpenStores, present_stores
 from .payload import unpack
+from .rollout import percentage
 from .sentinels import CLIENT_MANAGED, NO_UPDATE
+from .server import ServerStateBackend
 from .users import set_user_context
 from .versioned import StoreVersions
 
@@ -58,12 +61,17 @@ class StateManager(StoreVersions):
     def is_client_managed(self, store_id: str | None = None) -> bool:
         """Tell whether the browser keeps the values.
 
-        :param store_id: of which store; of all of them by default.
+        :param store_id: of which store, of the present user where stores move gradually; of all of them by default.
         :raises StateValidationError: when it is no id.
+        :raises ConfigurationError: when it is not known who asks.
         """
-        if store_id is not None:
-            checked(store_id, "store_id")
-        return self._open().server is None
+        stores = self._open()
+        if store_id is None:
+            return stores.server is None
+        checked(store_id, "store_id")
+        if percentage(stores.config.rollout, store_id) is None:
+            return stores.server is None
+        return stores.keeper(store_id, stores.owner(None)) is None
 
     def set_store_data(
         self, store_id: str, data: Any, ttl: Ttl = None, user_id: str | None = None, *, expect: Expectation = None
@@ -83,9 +91,10 @@ class StateManager(StoreVersions):
         :raises StorageError: when the storage fails.
         """
         stores = self._open()
-        owner, server = stores.owner(user_id), stores.server
+        owner = stores.owner(user_id)
+        server = stores.keeper(store_id, owner)
         if server is None:
-            checked(store_id, "store_id")
+            stores.passed_on(owner, {store_id: data})
             return data
         found: Any = stores.ask(
             lambda: _kept(server.put(store_id, data, _time(ttl), owner, expect=expect)),
@@ -105,10 +114,10 @@ class StateManager(StoreVersions):
         :raises StorageError: when the storage fails, or the value is damaged.
         """
         stores = self._open()
-        owner, server = stores.owner(user_id), stores.server
+        owner = stores.owner(user_id)
+        server = stores.keeper(store_id, owner)
         if server is None:
-            checked(store_id, "store_id")
-            return CLIENT_MANAGED
+            return stores.left_behind(store_id, owner)
         found: Any = stores.ask(lambda: server.held(store_id, owner), lambda: CLIENT_MANAGED)
         if found is CLIENT_MANAGED:
             return found
@@ -127,7 +136,8 @@ class StateManager(StoreVersions):
         """
         stores = self._open()
         owner = stores.owner(user_id)
-        return stores.ask(lambda: stores.backend.delete(store_id, owner))
+        delete = partial(stores.backend.delete, store_id, owner)
+        return stores.spare(delete, False) if stores.keeper(store_id, owner) is None else stores.ask(delete)
 
     def store_exists(self, store_id: str, user_id: str | None = None) -> bool:
         """Tell whether the server keeps a value of a store.
@@ -140,7 +150,10 @@ class StateManager(StoreVersions):
         """
         stores = self._open()
         owner = stores.owner(user_id)
-        return stores.ask(lambda: stores.backend.exists(store_id, owner))
+        server = stores.keeper(store_id, owner)
+        if server is None:
+            return stores.left_behind(store_id, owner) is not CLIENT_MANAGED
+        return stores.ask(lambda: server.exists(store_id, owner))
 
     def batch_get_stores(self, store_ids: Iterable[str], user_id: str | None = None) -> dict[str, Any]:
         """Return the values of stores, in as few steps as the storage knows.
@@ -154,15 +167,16 @@ class StateManager(StoreVersions):
         """
         stores, ids = self._open(), _ids(store_ids)
         owner, server = stores.owner(user_id), stores.server
-        left_out = dict.fromkeys(ids, CLIENT_MANAGED)
-        if server is None:
+        kept = [store_id for store_id in ids if stores.keeper(store_id, owner) is not None]
+        left_out = {store_id: stores.left_behind(store_id, owner) for store_id in ids if store_id not in set(kept)}
+        if server is None or not kept:
             return left_out
-        found: dict[str, Any] = stores.ask(lambda: server.get_many(ids, owner), lambda: left_out)
-        if found is left_out:
-            return left_out
-        stores.counters.increment("hits", len(found))
-        stores.counters.increment("misses", len(ids) - len(found))
-        return {store_id: found.get(store_id) for store_id in ids}
+        unknown = dict.fromkeys(kept, CLIENT_MANAGED)
+        found: dict[str, Any] = stores.ask(lambda: server.get_many(kept, owner), lambda: unknown)
+        if found is not unknown:
+            stores.counters.increment("hits", len(found))
+            stores.counters.increment("misses", len(kept) - len(found))
+        return {store_id: left_out.get(store_id, found.get(store_id)) for store_id in ids}
 
     def batch_set_stores(
         self, values: Mapping[str, Any], ttl: Ttl = None, user_id: str | None = None
@@ -183,14 +197,13 @@ class StateManager(StoreVersions):
             raise StateValidationError({"values": [f"Must be a dict of values by store, not {shown(values)}."]})
         stores, ids = self._open(), _ids(values)
         owner, server = stores.owner(user_id), stores.server
-        if server is None:
-            return dict(values)
-
-        def keep() -> dict[str, Any]:
-            server.set_many(values, _time(ttl), owner)
-            return dict.fromkeys(ids, NO_UPDATE)
-
-        return stores.ask(keep, lambda: dict(values))
+        kept = {store_id: values[store_id] for store_id in ids if stores.keeper(store_id, owner) is not None}
+        others = {store_id: data for store_id, data in values.items() if store_id not in kept}
+        answers = dict(values)
+        if server is not None and kept:
+            answers |= stores.ask(partial(_all_kept, server, kept, _time(ttl), owner), lambda: kept)
+        stores.passed_on(owner, others)
+        return answers
 
     def clear_user_data(self, user_id: str | None = None) -> int:
         """Remove all stores of a user for good, with everything that is left of earlier ones.
@@ -243,6 +256,11 @@ class StateManager(StoreVersions):
         """Give back connections of a manager with a configuration of its own."""
         if self._mine is not None:
             self._mine.backend.close()
+
+
+def _all_kept(server: ServerStateBackend, values: dict[str, Any], ttl: Ttl, owner: str | None) -> dict[str, Any]:
+    server.set_many(values, ttl, owner)
+    return dict.fromkeys(values, NO_UPDATE)
 
 
 def _kept(_stored: object) -> Any:

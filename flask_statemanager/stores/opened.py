@@ -6,8 +6,9 @@ import logging
 import os
 import threading
 import warnings
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeVar
 
 from flask import current_app, has_app_context
 from msgspec.structs import replace
@@ -19,7 +20,10 @@ from ..metrics.counters import Counters
 from ..runtime import Runtime
 from .backend import ClientStateBackend, StateBackend
 from .config import CLIENT, DATABASE, REDIS, StateManagerConfig, get_state_manager_config
+from .handing import Settled, handed_back, held_by_browser, is_token, left_behind, passed_on, taken_over
 from .names import checked
+from .rollout import included, percentage
+from .sentinels import CLIENT_MANAGED
 from .server import SERVERS, ServerStateBackend
 from .users import get_user_context
 
@@ -50,6 +54,16 @@ class OpenStores:
         """The backend, if the server keeps values."""
         return self.backend if isinstance(self.backend, ServerStateBackend) else None
 
+    def keeper(self, store_id: object, owner: str | None) -> ServerStateBackend | None:
+        """Return the backend, if the server keeps a store for a user.
+
+        :param store_id: the store.
+        :param owner: the user; None for everybody.
+        :raises StateValidationError: when it is no id.
+        """
+        name = checked(store_id, "store_id")
+        return self.server if included(self.config.rollout, name, owner) else None
+
     def owner(self, user_id: object) -> str | None:
         """Return whose stores are meant.
 
@@ -79,6 +93,68 @@ class OpenStores:
                 raise
             logger.warning("The %s of the stores cannot be reached, the browser is to help out: %s", self.kind, error)
             return instead()
+
+    def left_behind(self, store_id: str, owner: str | None) -> Any:
+        """Return the value of a store that the browser is to keep and has not got yet; else ``CLIENT_MANAGED``.
+
+        :param store_id: the store.
+        :param owner: whose it is; None for everybody's.
+        :raises StorageError: when the storage fails in another way than that it cannot be reached.
+        """
+        server = self._formerly(store_id)
+        if server is None:
+            return CLIENT_MANAGED
+        return self.spare(lambda: left_behind(server, store_id, owner), CLIENT_MANAGED)
+
+    def passed_on(self, owner: str | None, values: Mapping[str, Any]) -> None:
+        """Note that the browser gets values, where the server has earlier ones.
+
+        :param owner: whose stores; None for everybody's.
+        :param values: by store.
+        :raises StateManagerError: when they cannot be kept, or the storage fails in another way than that it cannot be
+            reached.
+        """
+        for store_id, data in values.items():
+            server = self._formerly(store_id)
+            if server is not None:
+                self.spare(partial(passed_on, server, store_id, owner, data), None)
+
+    def settled(self, store_id: str, owner: str | None, held: Any) -> Settled:
+        """Bring together what the server and a browser have of a store.
+
+        :param store_id: the store.
+        :param owner: whose it is; None for everybody's.
+        :param held: what the browser has.
+        :raises StateManagerError: when the value cannot be kept, or the storage fails.
+        """
+        keeper, server = self.keeper(store_id, owner), self._formerly(store_id)
+        theirs = Settled(held_by_browser(held))
+        if server is None:
+            return theirs
+        if keeper is not None:
+            return self.ask(lambda: taken_over(keeper, store_id, owner, held), lambda: theirs)
+        if is_token(held):
+            # The value is nowhere else.
+            return self.ask(lambda: handed_back(server, store_id, owner, held))
+        return self.spare(lambda: handed_back(server, store_id, owner, held), theirs)
+
+    def _formerly(self, store_id: str) -> ServerStateBackend | None:
+        """Return the backend, if a store moves gradually, so that it may have a value of it."""
+        return None if percentage(self.config.rollout, store_id) is None else self.server
+
+    def spare(self, act: Callable[[], Result], instead: Result) -> Result:
+        """Ask the backend for what the browser keeps; where it cannot be reached, the browser's is right.
+
+        :param act: what is asked.
+        :param instead: the answer while it cannot be reached.
+        :raises StateManagerError: whatever the backend refuses with.
+        """
+        try:
+            return act()
+        except (StorageUnavailable, StorageTimeout) as error:
+            self.counters.increment("unavailable")
+            logger.warning("The %s of the stores cannot be reached, the browser's value counts: %s", self.kind, error)
+            return instead
 
     @property
     def kind(self) -> str:

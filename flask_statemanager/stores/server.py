@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from msgspec import Struct
 
-from ..errors import StateConflict, StateExists
+from ..errors import StateConflict, StateExists, StateNotFound
 from ..kv.store import KeyValueStore
 from ..kv.value import KEEP, KeyValue
 from .backend import Ttl
@@ -17,7 +17,7 @@ from .erasing import erase
 from .kept import SOURCE
 from .names import names_of, prefixes
 from .payload import unpack
-from .versions import VersionedStores
+from .versions import VersionedStores, had_of, handed
 
 PAGE = 1000
 """How many names are listed at once."""
@@ -152,12 +152,18 @@ class ServerStateBackend(VersionedStores):
         :raises StorageError: when the storage fails.
         """
         kv, entry = self._kv[carried.bucket], carried.entry
+        had = had_of(entry)
         try:
             if over == 0:
-                return kv.create(entry.key, entry.value, SOURCE, ttl=carried.ttl).version
-            return kv.set(entry.key, entry.value, SOURCE, ttl=carried.ttl, expect=over).version
+                version = kv.create(entry.key, entry.value, SOURCE, ttl=carried.ttl).version
+            else:
+                version = kv.set(entry.key, entry.value, SOURCE, ttl=carried.ttl, expect=over).version
         except (StateConflict, StateExists):
             return None
+        if had is not None:
+            with suppress(StateConflict, StateNotFound):
+                return kv.set_metadata(entry.key, handed(version + 1, had), SOURCE, expect=version).version
+        return version
 
     def drop(self, bucket: str, name: str, *, over: int) -> None:
         """Remove a value that its own backend does not have any more.

@@ -11,6 +11,7 @@ from ..errors import ConfigurationError, StateValidationError, shown
 from ..kv.value import KEEP
 from .backend import Ttl
 from .entry import StoreEntry
+from .handing import Settled
 from .opened import OpenStores
 from .server import ServerStateBackend
 from .values import members
@@ -32,8 +33,27 @@ class StoreVersions(ABC):
         :raises ConfigurationError: when the browser keeps the values, or the storage cannot be had.
         :raises StorageError: when the storage fails, or the value is damaged.
         """
-        stores, server, owner = self._server(user_id)
+        stores, server, owner = self._server(store_id, user_id)
         return stores.ask(lambda: server.entry(store_id, owner))
+
+    def settle_store_data(self, store_id: str, held: Any, user_id: str | None = None) -> Settled:
+        """Bring together what the server and a browser have of a store that moves gradually from one to the other.
+
+        Where the server keeps the store from now on, it takes over what the browser has; where the browser does so
+        again, it is handed what the server has.
+
+        :param store_id: a store that ``rollout`` names.
+        :param held: what the browser has.
+        :param user_id: whose store; the present user's by default.
+        :returns: the value, and what the browser is to have in place of what it has.
+        :raises StateConflict: when racers won every attempt.
+        :raises StateValidationError: when an argument is unusable.
+        :raises LimitExceeded: when the value is too large.
+        :raises ConfigurationError: when the storage cannot be had, or it is not known who asks.
+        :raises StorageError: when the storage fails.
+        """
+        stores = self._open()
+        return stores.settled(store_id, stores.owner(user_id), held)
 
     def update_store_data(
         self,
@@ -71,7 +91,7 @@ class StoreVersions(ABC):
             made = change
         else:
             raise StateValidationError({"change": [f"Must be a function or a dict, not {shown(change)}."]})
-        stores, server, owner = self._server(user_id)
+        stores, server, owner = self._server(store_id, user_id)
         lives = KEEP if ttl is None else ttl
         return stores.ask(lambda: server.update(store_id, made, lives, owner)).value
 
@@ -86,7 +106,7 @@ class StoreVersions(ABC):
         :raises ConfigurationError: when the store keeps no history.
         :raises StorageError: when the storage fails.
         """
-        stores, server, owner = self._server(user_id)
+        stores, server, owner = self._server(store_id, user_id)
         return stores.ask(lambda: server.undo(store_id, owner)).value
 
     def get_store_history(self, store_id: str, limit: int = 20, user_id: str | None = None) -> list[StoreEntry]:
@@ -101,15 +121,17 @@ class StoreVersions(ABC):
         """
         if type(limit) is not int or not 1 <= limit <= 1000:
             raise StateValidationError({"limit": [f"Must be a number from 1 to 1,000, not {shown(limit)}."]})
-        stores, server, owner = self._server(user_id)
+        stores, server, owner = self._server(store_id, user_id)
         return stores.ask(lambda: server.history(store_id, owner, limit))
 
-    def _server(self, user_id: object) -> tuple[OpenStores, ServerStateBackend, str | None]:
+    def _server(self, store_id: str, user_id: object) -> tuple[OpenStores, ServerStateBackend, str | None]:
         stores = self._open()
-        server = stores.server
+        owner = stores.owner(user_id)
+        server = stores.keeper(store_id, owner)
         if server is None:
             raise ConfigurationError(
-                "The browser keeps the values of the stores, so the server knows no versions of them: "
-                "set STATE_BACKEND to memory, redis or database."
+                f"The browser keeps the value of the store {store_id!r}, so the server knows no versions of it: "
+                "set STATE_BACKEND to memory, redis or database, and its percentage in STATEMANAGER_STORES_ROLLOUT "
+                "to 100."
             )
-        return stores, server, stores.owner(user_id)
+        return stores, server, owner

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from msgspec import Struct
+
 from ..core.record import Change, Expectation, JSONObject
 from ..errors import ConfigurationError, StateConflict, StateExists, StateNotFound
 from ..kv.value import KEEP, VALUE, KeyValue
@@ -19,6 +21,40 @@ LOOKED_AT = 1000
 
 UNDONE = "undone"
 """The member of the metadata that says that the version ``at`` shows the value of the version ``shows``."""
+
+
+HANDED = "handed"
+"""The member of the metadata that says that the version ``at`` was handed to the browser, which had ``had`` before."""
+
+
+class Noted(Struct, frozen=True):
+    """A value with what is noted about it.
+
+    :param entry: the value.
+    :param had: the digest of what the browser had when it was handed this value; None where it was not.
+    """
+
+    entry: StoreEntry
+    had: str | None
+
+
+def handed(version: int, had: str) -> JSONObject:
+    """Return what is noted about a value that was handed to the browser.
+
+    :param version: the version that the note makes.
+    :param had: the digest of what the browser had before.
+    """
+    return {HANDED: {"at": version, "had": had}}
+
+
+def had_of(entry: KeyValue) -> str | None:
+    """Return the digest of what the browser had when it was handed a value; None where it was not.
+
+    :param entry: the value as it is kept.
+    """
+    noted = entry.metadata.get(HANDED)
+    found: str | None = noted["had"] if noted and noted["at"] == entry.version else None
+    return found
 
 
 class VersionedStores(KeptStores):
@@ -101,6 +137,38 @@ class VersionedStores(KeptStores):
         """
         found = self._verbs(key).get_entry(self._name(key, user_id))
         return None if found is None else _entry(key, unpack(found.value), found)
+
+    def noted(self, key: str, user_id: str | None = None) -> Noted | None:
+        """Return a value with its version and what is noted about its way to the browser, or None.
+
+        :param key: the store's id.
+        :param user_id: whose; None for everybody's.
+        :raises StateValidationError: when the key is impossible.
+        :raises StorageError: when the storage fails.
+        """
+        found = self._verbs(key).get_entry(self._name(key, user_id))
+        return None if found is None else Noted(_entry(key, unpack(found.value), found), had_of(found))
+
+    def note(self, key: str, user_id: str | None, *, had: str, expect: int, value: Any = KEEP) -> None:
+        """Note that a value was handed to the browser; the note holds until the value is written again.
+
+        :param key: the store's id.
+        :param user_id: whose; None for everybody's.
+        :param had: the digest of what the browser had before.
+        :param expect: the version that must be stored.
+        :param value: the value; as it is by default.
+        :raises StateConflict: when another version is stored.
+        :raises StateManagerError: as :meth:`set` does.
+        """
+        kv, name = self._verbs(key), self._name(key, user_id)
+        noted = handed(expect + 1, had)
+        if value is KEEP:
+            try:
+                kv.set_metadata(name, noted, SOURCE, expect=expect, reason=HANDED)
+            except StateNotFound as error:
+                raise StateConflict(f"The store {key}", expect, None) from error
+        else:
+            kv.set(name, self._packed(value), SOURCE, metadata=noted, ttl=self._ttl(KEEP), expect=expect, reason=HANDED)
 
     def update(self, key: str, change: Callable[[Any], Any], ttl: Ttl = KEEP, user_id: str | None = None) -> StoreEntry:
         """Put in place of a value what a function makes of it, so that nobody's change is lost.

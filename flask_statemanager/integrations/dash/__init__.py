@@ -6,6 +6,11 @@ Nothing else of this package imports it: an application that has Dash says
 
 from .callback import state_managed_callback
 from .components import create_session_component, create_state_store_component
+from .migrating import (
+    get_user_session_from_context,
+    migrate_callback_to_state_manager,
+    validate_state_manager_config,
+)
 from .session import SessionRefused
 from .stores import StateManager, get_state_manager, set_store
 
@@ -15,6 +20,9 @@ __all__ = [
     "create_session_component",
     "create_state_store_component",
     "get_state_manager",
+    "get_user_session_from_context",
+    "migrate_callback_to_state_manager",
     "set_store",
     "state_managed_callback",
+    "validate_state_manager_config",
 ]

@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dash import no_update
 
-from ...errors import ConfigurationError, shown
+from ...errors import ConfigurationError, StateValidationError, shown
+from ...stores.handing import STANDS_FOR
 from ...stores.sentinels import NO_UPDATE
-from .stores import get_state_manager
+from .running import ids_asked, store_id_of
+from .stores import StoreId, get_state_manager
 
-StoreId = str | dict[str, Any]
-Outputs = StoreId | Mapping[int | str, StoreId] | Sequence[str | None] | None
+Outputs = StoreId | Mapping[int | str, StoreId] | Sequence[StoreId | None] | None
+
+WHOLE = None
+"""The place of an answer that is not one of several."""
 
 
 class OutputStores:
     """Knows which part of an answer is which store.
 
-    :param outputs: as :func:`state_managed_callback` takes it.
+    :param outputs: the store of the answer; or of its parts, by number or name, or in a list.
+    :param announce: whether the browser is told that there is a new value.
     :raises ConfigurationError: when it is unusable.
     """
 
-    def __init__(self, outputs: Outputs) -> None:
-        self._whole: str | None = None
-        self._parts: dict[int | str, str] = {}
-        if isinstance(outputs, str):
-            self._whole = outputs
-        elif isinstance(outputs, Mapping):
-            self._parts = dict(outputs)  # type: ignore[arg-type]
-        elif isinstance(outputs, Sequence):
-            self._parts = {place: store for place, store in enumerate(outputs) if store is not None}
-        elif outputs is not None:
-            raise ConfigurationError(f"outputs={shown(outputs)} is unusable: pass a store, a list or a dict of them.")
+    def __init__(self, outputs: Outputs, announce: bool) -> None:
+        self._stores = _by_place(outputs)
+        self._announce = announce
 
     def kept(self, answer: Any) -> Any:
         """Keep what is a store's, and return what the browser is to be answered.
@@ -40,25 +38,85 @@ class OutputStores:
         :param answer: what the callback has returned.
         :raises StateManagerError: when a value cannot be kept.
         """
-        if answer is NO_UPDATE or answer is no_update:
+        if _is_nothing(answer):
             return no_update
-        if self._whole is not None:
-            return get_state_manager().set_store_data(self._whole, answer)
+        if WHOLE in self._stores:
+            return self._kept({WHOLE: answer})[WHOLE]
         if isinstance(answer, dict):
-            return self._kept(dict(answer))
-        if isinstance(answer, list | tuple):
-            found = self._kept(dict(enumerate(answer)))
-            return type(answer)(found.values()) if type(answer) in (list, tuple) else list(found.values())
+            return self._kept(answer) if self._stores or _has_nothing(answer.values()) else answer
+        if isinstance(answer, list | tuple) and (self._stores or _has_nothing(answer)):
+            return list(self._kept(dict(enumerate(answer))).values())
         return answer
 
-    def _kept(self, parts: dict[Any, Any]) -> dict[Any, Any]:
-        values = {
-            store: parts[place]
-            for place, store in self._parts.items()
-            if place in parts and parts[place] is not no_update and parts[place] is not NO_UPDATE
-        }
+    def _kept(self, parts: Mapping[Any, Any]) -> dict[Any, Any]:
+        taken: dict[Any, str | list[str]] = {}
+        values: dict[str, Any] = {}
+        for place, store in self._stores.items():
+            if place not in parts or _is_nothing(parts[place]):
+                continue
+            taken[place] = _ids(store, place, parts[place])
+            values |= _flat(taken[place], parts[place])
         answers = get_state_manager().batch_set_stores(values) if values else {}
-        for place, store in self._parts.items():
-            if store in answers and place in parts:
-                parts[place] = answers[store]
-        return {place: no_update if each is NO_UPDATE else each for place, each in parts.items()}
+        found = {place: no_update if _is_nothing(each) else each for place, each in parts.items()}
+        for place, ids in taken.items():
+            if isinstance(ids, str):
+                found[place] = self._told(answers[ids])
+            else:
+                found[place] = [self._told(answers.get(each, no_update)) for each in ids]
+        return found
+
+    def _told(self, answer: Any) -> Any:
+        # Never twice the same, so that the browser takes each for a change.
+        return {STANDS_FOR: secrets.token_hex(8)} if self._announce and answer is no_update else answer
+
+
+def _by_place(outputs: Any) -> dict[int | str | None, StoreId]:
+    if isinstance(outputs, str) or _is_component(outputs):
+        return {WHOLE: outputs}
+    found: dict[Any, Any] = {}
+    if isinstance(outputs, Mapping):
+        found = {**outputs}
+    elif isinstance(outputs, Sequence):
+        found = {place: store for place, store in enumerate(outputs) if store is not None}
+    elif outputs is not None:
+        raise _unusable(outputs)
+    for place, store in found.items():
+        if not isinstance(store, str | dict) or not isinstance(place, str | int):
+            raise _unusable(outputs)
+    return found
+
+
+def _unusable(outputs: object) -> ConfigurationError:
+    return ConfigurationError(
+        f"outputs={shown(outputs)} is unusable: name the store of what the callback returns, or those of its parts."
+    )
+
+
+def _is_component(found: Any) -> bool:
+    """Tell whether it is the id of a component of a pattern, and not stores by name."""
+    return isinstance(found, dict) and any(not isinstance(value, str | dict) for value in found.values())
+
+
+def _ids(store: StoreId, place: int | str | None, value: Any) -> str | list[str]:
+    if isinstance(store, str):
+        return store
+    found = ids_asked(place)
+    if isinstance(found, list) and (not isinstance(value, list | tuple) or len(value) != len(found)):
+        raise StateValidationError(
+            {"outputs": [f"The callback returns {shown(value)} for {len(found)} components: return a list of as many."]}
+        )
+    return store_id_of(store) if found is None else found
+
+
+def _flat(ids: str | list[str], value: Any) -> dict[str, Any]:
+    if isinstance(ids, str):
+        return {ids: value}
+    return {each: one for each, one in zip(ids, value, strict=True) if not _is_nothing(one)}
+
+
+def _is_nothing(part: Any) -> bool:
+    return part is NO_UPDATE or isinstance(part, type(no_update))
+
+
+def _has_nothing(parts: Any) -> bool:
+    return any(part is NO_UPDATE for part in parts)

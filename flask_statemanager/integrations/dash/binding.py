@@ -43,13 +43,13 @@ class Binding:
         known = self._parameters.get(name)
         return self._any_name if known is None else known.kind in (*_BY_PLACE, *_BY_NAME)
 
-    def place(self, name: str, offset: int = 0) -> int | None:
-        """Return the number of the parameter among those that are passed by place; None for others.
+    def needs(self, name: str) -> bool:
+        """Tell whether a parameter has to be passed.
 
         :param name: what it is called.
-        :param offset: how many come before those of Dash.
         """
-        return self._by_place.index(name) - offset if name in self._by_place else None
+        known = self._parameters.get(name)
+        return known is not None and known.default is Parameter.empty
 
     def bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], unsent: Iterable[str]) -> dict[str, Any]:
         """Return the arguments by parameter.

@@ -9,6 +9,7 @@ from dash import dcc
 from flask import has_request_context
 
 from ...errors import ConfigurationError, StateConflict
+from ...stores.rollout import percentage
 from .running import store_id_of
 from .session import COMPONENT, issued
 from .stores import get_state_manager
@@ -47,7 +48,9 @@ def create_state_store_component(
         )
     manager, name = get_state_manager(), store_id_of(store_id)
     shown = data
-    if data is not None and has_request_context() and not manager.is_client_managed(name):
+    # What a browser has from earlier goes before, and comes with its first callback, where stores move gradually.
+    settled = percentage(manager.config.rollout, name) is None
+    if data is not None and settled and has_request_context() and not manager.is_client_managed(name):
         shown = None
         with suppress(StateConflict):
             manager.set_store_data(name, data, expect=0)

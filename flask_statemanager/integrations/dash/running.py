@@ -9,11 +9,31 @@ from typing import Any
 
 import dash
 from dash.exceptions import MissingCallbackContextException
-from flask import Flask, has_request_context
+from flask import Flask, has_request_context, request
 from werkzeug.test import EnvironBuilder
 
 ABSENT = object()
 """Stands for what the browser did not send."""
+
+
+def in_background() -> bool:
+    """Tell whether this is the process of a background callback, which answers no request itself."""
+    try:
+        return not hasattr(dash.ctx, "response")
+    except MissingCallbackContextException:
+        return False
+
+
+def _is_running() -> bool:
+    """Tell whether there is a callback, and it is the present request's.
+
+    An asynchronous callback leaves its context behind, to whatever its thread works on next.
+    """
+    try:
+        path = dash.ctx.path
+    except MissingCallbackContextException:
+        return False
+    return bool(path == request.full_path) if has_request_context() else in_background()
 
 
 def sent(component_id: str, prop: str = "data") -> Any:
@@ -23,13 +43,19 @@ def sent(component_id: str, prop: str = "data") -> Any:
     :param prop: its property.
     """
     name = f"{component_id}.{prop}"
-    try:
-        for values in (dash.ctx.inputs, dash.ctx.states):
-            if name in values:
-                return values[name]
-    except MissingCallbackContextException:
-        pass
-    return ABSENT
+    if not _is_running():
+        return ABSENT
+    return dash.ctx.inputs.get(name, dash.ctx.states.get(name, ABSENT))
+
+
+def is_state(component_id: str, prop: str = "data") -> bool:
+    """Tell whether a property came as a state, so that to change it starts nothing.
+
+    :param component_id: the component.
+    :param prop: its property.
+    """
+    name = f"{component_id}.{prop}"
+    return _is_running() and name in dash.ctx.states and name not in dash.ctx.inputs
 
 
 def ids_sent(place: int | str) -> list[str] | str | None:
@@ -37,7 +63,22 @@ def ids_sent(place: int | str) -> list[str] | str | None:
 
     :param place: the argument, by number or by name.
     """
-    return _ids(_grouping("args_grouping"), place)
+    return _ids(_arguments(), place)
+
+
+def number_sent() -> int | None:
+    """Return how many arguments Dash passes by place; None where it passes them by name, or where none is known."""
+    found = _arguments()
+    return len(found) if isinstance(found, list) else None
+
+
+def _arguments() -> Any:
+    if not _is_running():
+        return None
+    # A single argument is a grouping without anything around it, which may be a list itself.
+    if dash.ctx.using_args_grouping:
+        return dash.ctx.args_grouping
+    return dash.ctx.inputs_list + dash.ctx.states_list
 
 
 def ids_asked(place: int | str | None) -> list[str] | str | None:
@@ -45,15 +86,11 @@ def ids_asked(place: int | str | None) -> list[str] | str | None:
 
     :param place: the part, by number or by name; None for all of it.
     """
-    grouping = _grouping("outputs_grouping")
-    return _id_of(grouping) if place is None else _ids(grouping, place)
-
-
-def _grouping(name: str) -> Any:
-    try:
-        return getattr(dash.ctx, name)
-    except MissingCallbackContextException:
+    if not _is_running():
         return None
+    # Of the components of a single output Dash puts only the first into the grouping.
+    found = dash.ctx.outputs_grouping if dash.ctx.using_outputs_grouping else dash.ctx.outputs_list
+    return _id_of(found) if place is None else _ids(found, place)
 
 
 def _ids(grouping: Any, place: int | str) -> list[str] | str | None:
@@ -85,27 +122,16 @@ def store_id_of(component_id: Any) -> str:
 @contextmanager
 def at_work() -> Iterator[None]:
     """Have the request of the browser at hand, also in the process of a background callback."""
-    if has_request_context():
+    server = dash.get_app().server if in_background() else None  # type: ignore[no-untyped-call]
+    if has_request_context() or not isinstance(server, Flask):
         yield
         return
-    server = _server()
-    if server is None:
-        yield
-        return
-    headers = {name: value for name, value in dash.ctx.headers.items() if name.lower() != "content-length"}
-    environ = EnvironBuilder(path=dash.ctx.path or "/", headers=headers).get_environ()
+    headers = {name: value for name, value in dash.ctx.headers.items() if name.lower() not in _OF_BODY}
+    environ = EnvironBuilder(path=dash.ctx.path, headers=headers).get_environ()
     if dash.ctx.remote:
         environ["REMOTE_ADDR"] = dash.ctx.remote
     with server.request_context(environ):
         yield
 
 
-def _server() -> Flask | None:
-    """Return the Flask app whose callback is running; None outside of callbacks."""
-    try:
-        if not dash.ctx.headers:
-            return None
-    except MissingCallbackContextException:
-        return None
-    server = dash.get_app().server  # type: ignore[no-untyped-call]
-    return server if isinstance(server, Flask) else None
+_OF_BODY = ("content-length", "content-type", "transfer-encoding")

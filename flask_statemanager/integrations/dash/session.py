@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
 import time
 from typing import Any
 
 from flask import current_app, has_request_context, session
-from itsdangerous import BadSignature, SignatureExpired, TimestampSigner
+from itsdangerous import BadSignature, TimestampSigner
+from msgspec import Struct
 from werkzeug.exceptions import Forbidden
 
 from ...errors import ConfigurationError, StateManagerError
@@ -21,6 +23,8 @@ COMPONENT = "user-session-id"
 
 BROWSER_KEY = "statemanager_browser"
 """The member of Flask's signed session cookie by which a browser is known again."""
+
+logger = logging.getLogger("flask_statemanager.dash")
 
 _PURPOSE = "flask_statemanager.dash.session"
 
@@ -53,44 +57,58 @@ def issued() -> str | None:
     return _signer(keys, user, browser).sign(generate_session_id()).decode()
 
 
-def admitted(sent: Any) -> str | None:
+class Admission(Struct, frozen=True):
+    """Whose stores are meant.
+
+    :param user: the user; None where stores are not kept for each user, or nobody is known.
+    :param renew: whether the page should get another session id, as its own is no longer young.
+    """
+
+    user: str | None
+    renew: bool = False
+
+
+def admitted(sent: Any) -> Admission:
     """Return whose stores are meant, if the session id of a page is theirs.
 
     Whoever asks is known by the app and the browser's signed cookie, never by the id: this one only shows that the page
     was made for them. Without an id, nobody claims anything.
 
     :param sent: what the page has sent; None for nothing.
-    :returns: None where stores are not kept for each user, or nobody is known.
     :raises SessionRefused: when the id is forged, another browser's or user's, or too old.
     :raises ConfigurationError: when it is not known who asks.
     """
     stores = present_stores()
     if not stores.config.enable_user_isolation:
-        return None
+        return Admission(None)
     user = get_user_context()
     if sent is None or (user is not None and sent == user):
-        return user
-    why = _objection(sent, user)
-    if why is None:
-        return user
-    stores.counters.increment("refused")
-    raise SessionRefused(why)
+        return Admission(user)
+    try:
+        age = _age(sent, user, stores.config.session_ttl)
+    except SessionRefused as error:
+        stores.counters.increment("refused")
+        logger.warning("A callback was refused: %s", error)
+        raise
+    return Admission(user, renew=age > stores.config.session_ttl / 2)
 
 
-def _objection(sent: Any, user: str | None) -> str | None:
+def _age(sent: Any, user: str | None, longest: float) -> float:
+    """Return how many seconds ago a session id was made for this browser and user."""
     browser = session.get(BROWSER_KEY) if has_request_context() else None
     if not isinstance(sent, str) or not isinstance(browser, str) or user is None:
-        return _FOREIGN
+        raise SessionRefused(_FOREIGN)
+    signer = _signer(_keys(), user, browser)
     try:
-        _signer(_keys(), user, browser).unsign(sent, max_age=_LIFE)
-    except SignatureExpired:
-        return "The page was opened too long ago: reload it."
-    except BadSignature:
-        return _FOREIGN
-    return None
+        _value, made = signer.unsign(sent, return_timestamp=True)
+    except BadSignature as error:
+        raise SessionRefused(_FOREIGN) from error
+    age = signer.get_timestamp() - made.timestamp()
+    if age > longest:
+        raise SessionRefused("The page was opened too long ago: reload it.")
+    return age
 
 
-_LIFE = 7 * 86400
 _FOREIGN = (
     "The session id was not made for this browser and user: reload the page. (Whoever has logged in or out meanwhile "
     "has another one; an id copied from elsewhere is never good.)"

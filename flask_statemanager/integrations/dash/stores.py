@@ -12,6 +12,9 @@ from ...core.record import Expectation
 from ...stores.backend import Ttl
 from ...stores.sentinels import NO_UPDATE
 
+StoreId = str | dict[str, Any]
+"""The id of a store and of its component; a dict for one of a pattern, or for a pattern."""
+
 
 class StateManager(stores.StateManager):
     """The store manager, whose answers a callback can return as they are.
