@@ -108,6 +108,11 @@ def current(backend: SqlBackend) -> str | None:
         return _context(connection, backend.tables).get_current_revision()
 
 
+def newest() -> str | None:
+    """Return the newest revision that this version of the package has."""
+    return _scripts()[1].get_current_head()
+
+
 def check(backend: SqlBackend) -> list[str]:
     """Return what keeps the tables from being what this version needs, a sentence each; empty when all is well.
 
