@@ -328,9 +328,9 @@ def test_cancelling_timers_asks_first_and_leaves_deadlines_alone(shop: Shop, tim
 
 def test_effects_and_timers_stand_in_the_help(run: Run) -> None:
     shown = run("--help").stdout
-    assert "  effects     Look at durable effects" in shown
-    assert "  timers      Look at timers and deadlines" in shown
-    for group, names in (("effects", ("list", "show", "retry", "discard")), ("timers", ("list", "cancel"))):
+    assert "  effects  Look at durable effects" in shown
+    assert "  timers   Look at timers and deadlines" in shown
+    for group, names in (("effects", ("list", "show", "retry", "discard")), ("timers", ("list", "schedule", "cancel"))):
         shown = run(group, "--help").stdout
         assert all(f"  {name} " in shown for name in names)
         assert max(map(len, shown.splitlines())) <= 80

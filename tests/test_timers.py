@@ -103,6 +103,7 @@ def test_the_view_of_a_timer_has_every_key(world: World) -> None:
         "data": None,
         "metadata": None,
         "name": None,
+        "only_in": None,
         "actor": "ann",
         "reason": "unpaid",
         "error": None,

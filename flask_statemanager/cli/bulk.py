@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +13,8 @@ from ..errors import StateValidationError
 from ..globals import current_runtime
 from ..lifecycle.bulk_run import BulkResult, Progress
 from .effects import counted, with_errors
+from .exits import REFUSED
+from .progress import progress_bar
 from .tables import Column, printable, say
 
 SHOWN = 20
@@ -56,24 +57,20 @@ def move_found(found: Found, transition: str, data: dict[str, Any] | None, *, re
         number = states.count()
         if number:
             click.confirm(f"Move {_counted(number)} along '{transition}'?", abort=True)
-    with _progress() as progress:
+    with progress_of("Moving") as progress:
         result = lifecycle.transition_many(states, transition, data, reason=reason, progress=progress)
-    _tell(result)
+    tell_refused("Moved", result)
 
 
 @contextmanager
-def _progress() -> Iterator[Progress | None]:
-    """Draw a bar on standard error, where that is a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    with click.progressbar(length=1, file=sys.stderr, show_pos=True) as bar:
+def progress_of(label: str) -> Iterator[Progress | None]:
+    """Draw the bar of a verb on many states.
 
-        def move(_done: int, seen: int, total: int | None) -> None:
-            bar.length = total
-            bar.update(seen - bar.pos)
-
-        yield move
+    :param label: what is done.
+    :returns: takes how many are changed, how many were seen, and of how many; None without a terminal.
+    """
+    with progress_bar(label) as move:
+        yield None if move is None else lambda _done, seen, total: move(seen, total)
 
 
 def _check_transition(transition: str, state_type: str | None) -> None:
@@ -90,16 +87,20 @@ def _check_transition(transition: str, state_type: str | None) -> None:
     raise click.UsageError(printable(f"{whose} transition '{transition}'; known are {known}."))
 
 
-def _tell(result: BulkResult) -> None:
-    """Say what was done, and end with exit code 1 when something was refused."""
-    say(f"Moved {_counted(result.done)}.")
+def tell_refused(done: str, result: BulkResult) -> None:
+    """Say what was done, and end with exit code 1 when something was refused.
+
+    :param done: the verb, such as ``Moved``.
+    :param result: what came of it.
+    """
+    say(f"{done} {_counted(result.done)}.")
     if result.ok:
         return
     shown = result.refused[:SHOWN]
     errors = [{"error": str(refusal.error) or type(refusal.error).__name__} for refusal in shown]
     say(f"\n{with_errors(_REFUSED, [(refusal.state_id,) for refusal in shown], errors)}")
     say(f"\n{_counted(len(result.refused))} refused{_left(len(result.refused))}.")
-    click.get_current_context().exit(1)
+    click.get_current_context().exit(REFUSED)
 
 
 def _left(number: int) -> str:

@@ -18,6 +18,7 @@ from ..flows.damage import sound
 from ..flows.document import linked_to
 from ..flows.session import FlowSession
 from ..globals import current_runtime
+from .options import tabular, yes
 from .tables import Column, document, moment, printable, say, table
 
 PAGE = 500
@@ -36,7 +37,7 @@ _COLUMNS = (
 @click.option("--members", "prefix", flag_value=MEMBER, help="Only those of members.")
 @click.option("--channels", "prefix", flag_value=CHANNEL, help="Only those of channels without a member.")
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="At most this many.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
+@tabular
 @with_appcontext
 def conversations(prefix: str | None, limit: int, as_json: bool) -> None:
     """List the conversations that are going on."""
@@ -73,7 +74,7 @@ def show(channel_type: str, channel_id: str) -> None:
 @click.argument("channel_type", metavar="TYPE")
 @click.argument("channel_id", metavar="ID")
 @click.option("--flow", "flow_only", is_flag=True, help="End the flow alone; login and profile stay.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes
 @with_appcontext
 def clear(channel_type: str, channel_id: str, flow_only: bool, yes: bool) -> None:
     """Begin a channel's conversation anew; a member's other channels go on."""

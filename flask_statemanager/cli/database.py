@@ -7,6 +7,7 @@ from flask.cli import AppGroup, with_appcontext
 
 from ..backends.sql import migration
 from .index import sql_backend
+from .options import yes
 from .tables import printable, say
 
 db = AppGroup("db", help="Migrate the tables that keep the states.")
@@ -32,7 +33,7 @@ def upgrade(revision: str) -> None:
 
 @db.command()
 @click.argument("revision")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes
 @with_appcontext
 def downgrade(revision: str, yes: bool) -> None:
     """Take the tables back to REVISION.

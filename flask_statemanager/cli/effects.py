@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -12,6 +13,9 @@ from ..core.jobs import CANCELLED, DEAD, DONE, PENDING
 from ..effects.outbox import Effect, Outbox, OutboxVerbs
 from ..errors import JobNotFound
 from ..globals import current_runtime
+from .completing import STATE_ID
+from .options import as_json, tabular, yes
+from .options import limit as limited
 from .tables import Column, document, moment, printable, say, shortened, table, terminal_width
 
 _PAGE = 100
@@ -50,11 +54,11 @@ def effects() -> None:
     type=click.Choice([PENDING, DONE, DEAD, CANCELLED]),
     help="Only effects in this status; may be given more than once.",
 )
-@click.option("--state", "state_id", metavar="ID", help="Only effects of this state.")
+@click.option("--state", "state_id", metavar="ID", type=STATE_ID, help="Only effects of this state.")
 @click.option("--effect", metavar="NAME", help="Only this effect.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="The most effects to print.")
+@limited(1000, what="The most effects to print.")
 @click.option("--after", type=_number, metavar="ID", help="Go on behind this one.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
+@tabular
 @with_appcontext
 def list_effects(
     *, status: tuple[str, ...], state_id: str | None, effect: str | None, limit: int, after: int | None, as_json: bool
@@ -69,7 +73,7 @@ def list_effects(
 
 @effects.command()
 @click.argument("effect_id", metavar="ID", type=_number)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@as_json
 @with_appcontext
 def show(effect_id: int, as_json: bool) -> None:
     """Show one effect, with the traceback of its last failure."""
@@ -104,7 +108,7 @@ def retry(ctx: click.Context, *, ids: tuple[int, ...], all_dead: bool, effect: s
 
 @effects.command()
 @_ids
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes
 @click.pass_context
 @with_appcontext
 def discard(ctx: click.Context, *, ids: tuple[int, ...], yes: bool) -> None:
@@ -182,10 +186,22 @@ def _row(found: Effect) -> tuple[object, ...]:
     return found.id, found.effect, found.state_id, found.version, found.status, found.attempts, when
 
 
-def _sheet(found: Effect) -> str:
-    """Write an effect in full, a line for each key, and the traceback below."""
+def sheet_of(found: Mapping[str, Any]) -> str:
+    """Write something in full, a line for each key.
+
+    :param found: its members.
+    """
     width = max(len(key) for key in found)
-    lines = [f"{key.ljust(width)}  {printable(value)}".rstrip() for key, value in found.items() if key != "traceback"]
+    return "\n".join(f"{key.ljust(width)}  {_written(value)}".rstrip() for key, value in found.items())
+
+
+def _written(value: Any) -> str:
+    return printable(json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value)
+
+
+def _sheet(found: Effect) -> str:
+    """Write an effect in full, and the traceback below."""
+    lines = [sheet_of({key: value for key, value in found.items() if key != "traceback"})]
     trace = found.traceback.rstrip("\n").split("\n") if found.traceback else []
     return "\n".join([*lines, *(["", "traceback"] if trace else []), *(printable(line) for line in trace)])
 

@@ -13,8 +13,11 @@ from ..flows.audit import Audit, AuditEvent
 from ..flows.diagram import mermaid
 from ..flows.flow import Flow
 from ..globals import current_runtime
+from .completing import FLOW
 from .conversations import clear, conversations, show
+from .flow_sessions import back, logout, receive, recover, update
 from .legacy import migrate_legacy
+from .options import tabular
 from .tables import Column, document, moment, say, table
 
 _FLOWS = (Column("FLOW", firm=True), Column("TITLE"), Column("STEPS", right=True, firm=True), Column("BEGUN BY"))
@@ -23,11 +26,11 @@ _EVENTS = (Column("WHEN (UTC)", firm=True), Column("EVENT", firm=True), Column("
 
 @click.group()
 def flows() -> None:
-    """Look at flows, and at what has happened in conversations."""
+    """Look at flows and conversations, and help where one is stuck."""
 
 
 @flows.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
+@tabular
 @with_appcontext
 def list_flows(as_json: bool) -> None:
     """List the flows that are defined, and check what leads from one into another."""
@@ -43,7 +46,7 @@ def list_flows(as_json: bool) -> None:
 
 
 @flows.command()
-@click.argument("name", metavar="[FLOW]", required=False)
+@click.argument("name", metavar="[FLOW]", required=False, type=FLOW)
 @with_appcontext
 def diagram(name: str | None) -> None:
     """Draw a flow, or all of them, as Mermaid text."""
@@ -104,5 +107,5 @@ def _listed(found: Sequence[AuditEvent]) -> str:
     return table(_EVENTS, rows)
 
 
-for _command in (conversations, show, clear, migrate_legacy):
+for _command in (conversations, show, receive, update, back, recover, logout, clear, migrate_legacy):
     flows.add_command(_command)

@@ -14,7 +14,7 @@ from ..backends.sql.indexes import ANALYZE, CREATE, DROP, MISSING, REBUILD, UNUS
 from ..errors import ConfigurationError
 from ..globals import current_runtime
 from .effects import counted
-from .reading import as_json
+from .options import as_json, tabular, yes
 from .tables import Column, document, printable, say, shortened, table, terminal_width
 
 _COLUMNS = (Column("TYPE"), Column("FIELD"), Column("AS", firm=True), Column("STANDING", firm=True))
@@ -30,7 +30,7 @@ def index() -> None:
 
 
 @index.command("list")
-@as_json
+@tabular
 @with_appcontext
 def list_indexes(*, as_json: bool) -> None:
     """List the indexes that are configured, and ours that are not."""
@@ -68,7 +68,7 @@ def sync(*, dry_run: bool, as_json: bool) -> None:
 @index.command()
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Also those that are configured.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes
 @_dry_run
 @as_json
 @with_appcontext

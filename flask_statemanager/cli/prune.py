@@ -18,6 +18,7 @@ from ..core.retry import retried
 from ..globals import current_runtime
 from ..metrics.records import log_operation
 from . import arguments
+from .options import yes
 from .tables import moment, say
 
 BATCH = 1000
@@ -39,7 +40,7 @@ Result = TypeVar("Result")
 @click.option(
     "--history-days", "days", type=click.IntRange(1, _LONGEST), metavar="DAYS", help="Or older than so many days."
 )
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes
 @with_appcontext
 def prune(*, before: datetime | None, days: int | None, yes: bool) -> None:
     """Remove what is no longer needed.

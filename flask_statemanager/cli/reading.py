@@ -17,14 +17,15 @@ from ..globals import current_runtime
 from ..lifecycle.definitions import TypeDefinition
 from ..lifecycle.diagram import dot, mermaid
 from ..lifecycle.query import MAX_PAGE, StateQuery
-from ..lifecycle.state import HistoryEntry, State
+from ..lifecycle.state import State
 from .arguments import conditions, position
-from .tables import Column, document, moment, printable, say, shortened, table, terminal_width
+from .completing import STATE_ID, STATUS, TYPE
+from .options import as_json, tabular
+from .options import limit as limited
+from .tables import Column, document, moment, printable, say, table
 
 Command = Callable[..., Any]
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
-_SIGNS = {"add": "+", "remove": "-", "replace": "~"}
 _STATES = (
     Column("ID", firm=True),
     Column("TYPE"),
@@ -33,38 +34,30 @@ _STATES = (
     Column("UPDATED (UTC)", firm=True),
     Column("OWNER"),
 )
-_CHANGES = (
-    Column("VERSION", right=True, firm=True),
-    Column("WHEN (UTC)", firm=True),
-    Column("TRANSITION"),
-    Column("STATUS", firm=True),
-    Column("ACTOR"),
-    Column("REASON"),
-)
 
 
 def _narrowed(command: Command) -> Command:
     """Add the options that ``list`` and ``search`` share."""
     for option in (
-        as_json,
+        tabular,
         click.option("--after", metavar="CURSOR", help="Go on behind this cursor, which the page before printed."),
-        click.option(
-            "--limit",
-            type=click.IntRange(1, MAX_PAGE),
-            default=50,
-            show_default=True,
-            help="The most states to print.",
-        ),
+        limited(MAX_PAGE, what="The most states to print."),
         click.option("--owner", help="Only states of this owner."),
-        click.option("--status", multiple=True, help="Only states in this status; may be given more than once."),
-        click.argument("state_type", metavar="[TYPE]", required=False),
+        click.option(
+            "--status",
+            multiple=True,
+            type=STATUS,
+            metavar="STATUS",
+            help="Only states in this status; may be given more than once.",
+        ),
+        click.argument("state_type", metavar="[TYPE]", required=False, type=TYPE),
     ):
         command = option(command)
     return command
 
 
 @click.command()
-@as_json
+@tabular
 @with_appcontext
 def types(as_json: bool) -> None:
     """List the declared types."""
@@ -120,7 +113,7 @@ def search(
 
 
 @click.command()
-@click.argument("state_id", metavar="ID")
+@click.argument("state_id", metavar="ID", type=STATE_ID)
 @click.option("--at", callback=position, metavar="VERSION|TIME", help="As it was then.")
 @as_json
 @with_appcontext
@@ -142,39 +135,7 @@ def show(state_id: str, at: int | datetime | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("state_id", metavar="ID")
-@click.option(
-    "--limit", type=click.IntRange(1), default=50, show_default=True, help="The most changes to print, the newest ones."
-)
-@click.option("--diff", is_flag=True, help="Show how the data changed.")
-@as_json
-@with_appcontext
-def history(state_id: str, limit: int, diff: bool, as_json: bool) -> None:
-    """List the changes of a state, oldest first.
-
-    A deleted state keeps them.
-
-    \f
-
-    :raises StateNotFound: when there never was such a state.
-    """  # noqa: D301 - click ends the help at \f
-    newest = current_runtime.lifecycle.get_recent_changes(state_id, limit)
-    if not newest:
-        raise StateNotFound(state_id)
-    found = newest[::-1]
-    if as_json:
-        say(document([entry | {"diff": entry.diff()} if diff else entry for entry in found]))
-        return
-    lines = table(_CHANGES, [_change_row(entry) for entry in found]).split("\n")
-    say(lines[0])
-    for entry, line in zip(found, lines[1:], strict=True):
-        say("\n".join([line, *(_patched(entry) if diff else ())]))
-    if len(found) == limit and found[0].version > 1:
-        say(f"\nThese are the newest {limit}; --limit shows more.")
-
-
-@click.command()
-@click.argument("state_type", metavar="TYPE")
+@click.argument("state_type", metavar="TYPE", type=TYPE)
 @click.option(
     "--format",
     "drawn_as",
@@ -253,19 +214,3 @@ def _sheet(found: State, *, present: bool) -> str:
 def _block(key: str, value: Any) -> str:
     written = json.dumps(value, indent=2, ensure_ascii=False).split("\n")
     return "\n".join([f"\n{key}", *(printable(line) for line in written)])
-
-
-def _change_row(entry: HistoryEntry) -> tuple[object, ...]:
-    old, new = entry.from_status, entry.to_status
-    status = new if old in (None, new) else f"{old} > {new}"
-    return entry.version, moment(entry.timestamp), entry.transition_type, status, entry.actor, entry.reason
-
-
-def _patched(entry: HistoryEntry) -> list[str]:
-    """Write a JSON Patch a line for each operation."""
-    lines = []
-    for operation in entry.diff():
-        value = "" if operation["op"] == "remove" else " " + json.dumps(operation["value"], ensure_ascii=False)
-        line = printable(f"{_SIGNS[operation['op']]} {operation['path'] or '/'}{value}")
-        lines.append(shortened(f"{'':9}{line}", terminal_width()))
-    return lines

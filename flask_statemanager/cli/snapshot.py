@@ -11,7 +11,9 @@ from ..core.snapshots import Restored
 from ..globals import current_runtime
 from ..snapshots.archive import MERGE, REPLACE
 from ..snapshots.snapshot import Snapshot
-from .effects import counted
+from .completing import BUCKET_NAME, SNAPSHOT
+from .effects import counted, sheet_of
+from .options import as_json, tabular, yes
 from .progress import progress_bar
 from .tables import Column, document, moment, printable, say, table
 
@@ -23,8 +25,7 @@ _COLUMNS = (
     Column("BUCKETS"),
 )
 _MINUTE = len("2026-01-31 12:00")
-_ids = click.argument("ids", metavar="ID...", nargs=-1, required=True)
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+_ids = click.argument("ids", metavar="ID...", nargs=-1, required=True, type=SNAPSHOT)
 
 
 @click.group()
@@ -34,11 +35,16 @@ def snapshot() -> None:
 
 @snapshot.command()
 @click.option(
-    "--bucket", "buckets", metavar="NAME", multiple=True, help="Only this bucket; may be given more than once."
+    "--bucket",
+    "buckets",
+    metavar="NAME",
+    multiple=True,
+    type=BUCKET_NAME,
+    help="Only this bucket; may be given more than once.",
 )
 @click.option("--prefix", metavar="TEXT", help="Only names that begin so.")
 @click.option("--incremental", is_flag=True, help="Only what has changed since the last one of the same.")
-@_as_json
+@as_json
 @with_appcontext
 def create(*, buckets: tuple[str, ...], prefix: str | None, incremental: bool, as_json: bool) -> None:
     """Write down what the buckets hold now, while others go on writing."""
@@ -53,7 +59,7 @@ def create(*, buckets: tuple[str, ...], prefix: str | None, incremental: bool, a
 
 
 @snapshot.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
+@tabular
 @with_appcontext
 def list_snapshots(*, as_json: bool) -> None:
     """List the complete snapshots, oldest first; those with a * were made by a worker."""
@@ -64,6 +70,16 @@ def list_snapshots(*, as_json: bool) -> None:
         say("No snapshots found.")
     else:
         say(table(_COLUMNS, [_row(each) for each in found]))
+
+
+@snapshot.command()
+@click.argument("snapshot_id", metavar="ID", type=SNAPSHOT)
+@as_json
+@with_appcontext
+def show(*, snapshot_id: str, as_json: bool) -> None:
+    """Show what is known of a snapshot, and where it lies."""
+    found = _fields(current_runtime.snapshots.get_snapshot(snapshot_id))
+    say(document(found) if as_json else sheet_of(found))
 
 
 @snapshot.command()
@@ -78,7 +94,7 @@ def verify(*, ids: tuple[str, ...]) -> None:
 
 
 @snapshot.command()
-@click.argument("snapshot_id", metavar="ID")
+@click.argument("snapshot_id", metavar="ID", type=SNAPSHOT)
 @click.option(
     "--mode",
     type=click.Choice([REPLACE, MERGE]),
@@ -88,8 +104,8 @@ def verify(*, ids: tuple[str, ...]) -> None:
 )
 @click.option("--dry-run", is_flag=True, help="Only say what it would come to.")
 @click.option("--reason", metavar="TEXT", help="Why; it stands in the history of every key.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@_as_json
+@yes
+@as_json
 @with_appcontext
 def restore(*, snapshot_id: str, mode: str, dry_run: bool, reason: str | None, yes: bool, as_json: bool) -> None:
     """Make all keys of a snapshot what they were in it.
@@ -111,7 +127,7 @@ def restore(*, snapshot_id: str, mode: str, dry_run: bool, reason: str | None, y
 
 @snapshot.command()
 @_ids
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes
 @with_appcontext
 def delete(*, ids: tuple[str, ...], yes: bool) -> None:
     """Remove snapshots for good.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import unicodedata
@@ -17,6 +18,9 @@ GAP = "  "
 ELLIPSIS = "…"
 NARROWEST = 6
 """The columns of the terminal that a shortened column keeps at least."""
+
+_WIDE = f"{__name__}.wide"
+_WIDEST = 1_000_000
 
 
 class Column(Struct, frozen=True):
@@ -51,13 +55,28 @@ def document(value: Any) -> str:
     return json.dumps(value, indent=2).replace("\x7f", "\\u007f")
 
 
-def say(text: str) -> None:
+def say(text: str, *, err: bool = False) -> None:
     """Print text, with characters that the terminal's encoding lacks escaped.
 
     :param text: one or more lines.
+    :param err: on standard error.
     """
-    encoding = sys.stdout.encoding or "utf-8"
-    click.echo(text.encode(encoding, "backslashreplace").decode(encoding))
+    encoding = (sys.stderr if err else sys.stdout).encoding or "utf-8"
+    click.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err)
+
+
+def painted(text: str, colour: str) -> str:
+    """Write text in a colour, where the terminal shows colours and nobody has said NO_COLOR (https://no-color.org).
+
+    :param text: printable text.
+    :param colour: a colour of the terminal's own, so that it goes with light and dark ones.
+    """
+    return click.style(text, fg=colour) if coloured() else text
+
+
+def coloured() -> bool:
+    """Tell whether what is printed may have colours."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def moment(iso: str | None) -> str:
@@ -85,8 +104,19 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[object]]) -> str:
 
 
 def terminal_width() -> int:
-    """Return how many columns the terminal has: ``COLUMNS``, else what it says, else 80."""
+    """Return how many columns a line may take: ``COLUMNS``, else the terminal's, else 80; with ``--wide`` any."""
+    command = click.get_current_context(silent=True)
+    if command is not None and command.meta.get(_WIDE):
+        return _WIDEST
     return max(20, shutil.get_terminal_size((80, 24)).columns)
+
+
+def widen(ctx: click.Context) -> None:
+    """Have nothing cut for the rest of a command.
+
+    :param ctx: click's context.
+    """
+    ctx.meta[_WIDE] = True
 
 
 def shortened(text: str, width: int) -> str:

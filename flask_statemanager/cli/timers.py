@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
 
 import click
 from flask.cli import with_appcontext
@@ -10,8 +12,12 @@ from flask.cli import with_appcontext
 from ..core.jobs import PENDING, STATUSES
 from ..globals import current_runtime
 from ..lifecycle.scheduling import Timer
-from .effects import counted, print_listing, with_errors
-from .tables import Column, moment, printable, say
+from . import arguments
+from .completing import STATE_ID, STATUS, TRANSITION
+from .effects import counted, print_listing, sheet_of, with_errors
+from .options import SHAPE, as_json, reason, tabular, yes
+from .options import limit as limited
+from .tables import Column, document, moment, printable, say
 
 _COLUMNS = (
     Column("ID", right=True, firm=True),
@@ -22,14 +28,17 @@ _COLUMNS = (
     Column("KEY"),
 )
 
+_at = click.option("--at", callback=arguments.moment, metavar="TIME", help="When, such as 2026-01-31T12:00:00Z.")
+_after = click.option("--after", type=click.FloatRange(0), metavar="SECONDS", help="Or in how many seconds.")
+
 
 @click.group()
 def timers() -> None:
-    """Look at timers and deadlines, and cancel timers."""
+    """Look at timers and deadlines; set, move and cancel timers."""
 
 
 @timers.command("list")
-@click.argument("state_id", metavar="[ID]", required=False)
+@click.argument("state_id", metavar="[ID]", required=False, type=STATE_ID)
 @click.option(
     "--status",
     multiple=True,
@@ -38,9 +47,9 @@ def timers() -> None:
     show_default=True,
     help="Only timers in this status; may be given more than once.",
 )
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="The most timers to print.")
+@limited(1000, what="The most timers to print.")
 @click.option("--after", type=click.IntRange(1), metavar="ID", help="Go on behind this one.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
+@tabular
 @with_appcontext
 def list_timers(*, state_id: str | None, status: tuple[str, ...], limit: int, after: int | None, as_json: bool) -> None:
     """List timers and deadlines, the ones set first first; all of them, or those of the state ID."""
@@ -49,11 +58,98 @@ def list_timers(*, state_id: str | None, status: tuple[str, ...], limit: int, af
 
 
 @timers.command()
-@click.argument("state_id", metavar="ID")
+@click.argument("timer_id", metavar="ID", type=click.IntRange(1))
+@as_json
+@with_appcontext
+def show(timer_id: int, as_json: bool) -> None:
+    """Show one timer, with its data and why it was skipped or cancelled."""
+    found = current_runtime.lifecycle.get_timer(timer_id)
+    say(document(found) if as_json else sheet_of(found))
+
+
+@timers.command()
+@click.argument("state_id", metavar="ID", type=STATE_ID)
+@click.argument("transition", metavar="TRANSITION", type=TRANSITION)
+@_at
+@_after
+@click.option("--key", help="A name among the state's timers; a pending one of it is replaced.")
+@click.option(
+    "--only-in", metavar="STATUS", multiple=True, type=STATUS, help="Only if the state is in this status then."
+)
+@click.option("--data", callback=arguments.json_object, metavar=SHAPE, help="New data, merged into the old then.")
+@reason
+@with_appcontext
+def schedule(
+    *,
+    state_id: str,
+    transition: str,
+    at: datetime | None,
+    after: float | None,
+    key: str | None,
+    only_in: tuple[str, ...],
+    data: dict[str, Any] | None,
+    reason: str | None,
+) -> None:
+    """Have a transition made later, by a worker.
+
+    \f
+
+    :raises click.UsageError: unless either of --at and --after is given.
+    """  # noqa: D301 - click ends the help at \f
+    _check_moment(at, after)
+    made = current_runtime.lifecycle.schedule_transition(
+        state_id,
+        transition,
+        at=at,
+        after=after,
+        data=None if data is None else {"data": data},
+        key=key,
+        only_in=only_in or None,
+        reason=reason,
+    )
+    _tell(made)
+
+
+@timers.command()
+@click.argument("timer_id", metavar="ID", type=click.IntRange(1))
+@_at
+@_after
+@reason
+@with_appcontext
+def reschedule(*, timer_id: int, at: datetime | None, after: float | None, reason: str | None) -> None:
+    """Move a pending timer to another moment; it gets another ID.
+
+    \f
+
+    :raises click.ClickException: when it is a deadline, or does not wait any more.
+    """  # noqa: D301 - click ends the help at \f
+    _check_moment(at, after)
+    lifecycle = current_runtime.lifecycle
+    found = lifecycle.get_timer(timer_id)
+    if found.key is None:
+        raise click.ClickException(f"The timer {timer_id} is a deadline of its status, which its type declares.")
+    if found.status != PENDING:
+        raise click.ClickException(f"The timer {timer_id} is {found.status}, and only a pending one can be moved.")
+    envelope = {name: found[name] for name in ("data", "metadata", "name") if found[name] is not None}
+    made = lifecycle.schedule_transition(
+        found.state_id,
+        found.transition,
+        at=at,
+        after=after,
+        data=envelope or None,
+        key=found.key,
+        only_in=found.only_in,
+        reason=reason if reason is not None else found.reason,
+    )
+    _tell(made)
+
+
+@timers.command()
+@click.argument("state_id", metavar="ID", type=STATE_ID)
 @click.option("--key", help="Only the timer of this name.")
 @click.option("--transition", help="Only the timers of this transition.")
 @click.option("--reason", help="Why; kept with the timer.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes
 @with_appcontext
 def cancel(*, state_id: str, key: str | None, transition: str | None, reason: str | None, yes: bool) -> None:
     """Cancel timers of the state ID that have not fired.
@@ -81,3 +177,12 @@ def _table(page: Sequence[Timer]) -> str:
 def _row(found: Timer) -> tuple[object, ...]:
     key = f"deadline of {found.deadline}" if found.key is None else found.key
     return found.id, found.state_id, found.transition, found.status, moment(found.due_at), key
+
+
+def _check_moment(at: datetime | None, after: float | None) -> None:
+    if (at is None) == (after is None):
+        raise click.UsageError("Give either --at or --after.")
+
+
+def _tell(made: Timer) -> None:
+    say(printable(f"{made.id}: {made.transition} of {made.state_id}, due {moment(made.due_at)} UTC, key {made.key}"))

@@ -21,6 +21,7 @@ from ..globals import current_runtime
 from ..kv.value import TYPE, VALUE
 from ..lifecycle.parts import BUCKET as STATES
 from . import lines
+from .completing import BUCKET_NAME
 from .effects import counted
 from .progress import progress_bar
 from .tables import printable, say
@@ -36,7 +37,7 @@ _AROUND = 1024
 
 
 @click.command("export")
-@click.option("--bucket", required=True, metavar="NAME", help="The bucket; 'state' holds the states.")
+@click.option("--bucket", required=True, metavar="NAME", type=BUCKET_NAME, help="The bucket; 'state' holds the states.")
 @click.option("--prefix", default="", metavar="TEXT", help="Only names that begin so.")
 @click.option("--output", "-o", type=click.File("w", encoding="utf-8", lazy=False), default="-", help="A file.")
 @with_appcontext
@@ -63,7 +64,7 @@ def export_lines(*, bucket: str, prefix: str, output: IO[str]) -> None:
 
 @click.command("import")
 @click.argument("source", type=click.File("rb"), default="-", metavar="[FILE]")
-@click.option("--bucket", metavar="NAME", help="The bucket of lines that name none.")
+@click.option("--bucket", metavar="NAME", type=BUCKET_NAME, help="The bucket of lines that name none.")
 @click.option("--skip-existing", is_flag=True, help="Leave what is there as it is.")
 @click.option("--reason", metavar="TEXT", help="Why; it stands in the history.")
 @click.option("--dry-run", is_flag=True, help="Only read the lines, and say which are refused.")
@@ -72,7 +73,7 @@ def export_lines(*, bucket: str, prefix: str, output: IO[str]) -> None:
 def import_lines(
     ctx: click.Context, *, source: IO[bytes], bucket: str | None, skip_existing: bool, reason: str | None, dry_run: bool
 ) -> None:
-    """Write records that 'export' has written, or that look the same.
+    """Write records from lines of JSON, as 'export' writes them.
 
     A thousand lines at a time, each like a write of its own: what is refused is told with the number of its line, and
     the others are written. A record that is there is written anew.

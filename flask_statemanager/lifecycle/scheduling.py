@@ -31,9 +31,10 @@ class Timer(dict[str, Any]):
     """A transition to be made later, or one that was.
 
     Keys: ``id, state_id, transition, key, status`` (``pending``, ``paused``, ``done``, ``skipped``, ``cancelled`` or
-    ``dead``), ``due_at, data, metadata, name, actor, reason, error, created_at, finished_at``. ``key`` is None for a
-    deadline, whose status stands in ``deadline``; ``data``, ``metadata`` and ``name`` are what the state gets then;
-    ``error`` says why it was skipped or cancelled.
+    ``dead``), ``due_at, data, metadata, name, only_in, actor, reason, error, created_at, finished_at``. ``key`` is
+    None for a deadline, whose status stands in ``deadline``; ``data``, ``metadata`` and ``name`` are what the state
+    gets then; ``only_in`` are the statuses that it is made in, None for any; ``error`` says why it was skipped or
+    cancelled.
     """
 
     @classmethod
@@ -54,6 +55,7 @@ class Timer(dict[str, Any]):
             data=copied(told.get("data")),
             metadata=copied(told.get("metadata")),
             name=told.get("name"),
+            only_in=told.get("only_in"),
             actor=told.get("actor"),
             reason=told.get("reason"),
             error=job.error,

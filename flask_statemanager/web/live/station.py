@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from operator import attrgetter
 
 from flask import Flask, Request, Response
 from msgspec import Struct
 
-from ...core.follows import Watches
-from ...core.powers import require
 from ...core.waking import Alarm
-from ...lifecycle.parts import BUCKET
 from ...runtime import Runtime
 from ...security.identity import Identity
 from ...tracking.propagation import Propagation, PropagationSource, kept_back
@@ -21,15 +19,13 @@ from .event_stream import EventStream
 from .interest import EVERYTHING, Audience, Interest
 from .listening import Listening
 from .live import Live, Terms
-from .log import Source
 from .mailbox import Bounds, Farewell, Mailbox
 from .messages import Frame
 from .pace import Pace
 from .places import Places, is_ending
+from .sources import source_of
 from .stay import Forgotten, Once
 from .wire import bound, break_off, socket_in
-
-FACE = "The face of live events"
 
 EXTENSION = "statemanager_live"
 """The name under ``app.extensions``."""
@@ -85,7 +81,7 @@ class Station:
         runtime, settings = self._runtime, self._runtime.settings
         declarations, count = runtime.declarations, runtime.counters.increment
         live = Live(
-            self._source,
+            partial(source_of, runtime),
             Propagation(
                 settings.live_public_prefixes,
                 declarations.propagation if settings.propagate_state else PropagationSource(kept_back),
@@ -103,16 +99,6 @@ class Station:
     def _pulse(self) -> bool:
         self._forgotten.sweep()
         return is_ending()
-
-    def _source(self, bucket: str) -> Source:
-        if bucket == BUCKET:
-            backend = self._runtime.backend
-            watches = require(backend, Watches, FACE)  # type: ignore[type-abstract]
-        else:
-            parts = self._runtime.shelves.kept(bucket)
-            backend, watches = parts.bucket.backend, parts.watches
-        log = require(backend, Watches, FACE)  # type: ignore[type-abstract]
-        return Source(backend.title if log.one_log else f"{backend.title}.{bucket}", watches)
 
     def event_stream(self, asking: Request, wish: Wish) -> Response:
         """Answer with an event stream.

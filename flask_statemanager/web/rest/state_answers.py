@@ -152,6 +152,7 @@ class TimerAnswer(Answered):
     data = document("What is merged into the data then.", None, required=True, allow_none=True)
     metadata = document("What is merged into the metadata then.", None, required=True, allow_none=True)
     name = text("The name that the state gets then.", required=True, allow_none=True)
+    only_in = words("The statuses that it is made in; null for any.", ["suspended"], required=True, allow_none=True)
     actor = text("Who asked for it.", "42", required=True, allow_none=True)
     reason = text("Why.", most=10_000, required=True, allow_none=True)
     error = text("Why it was skipped or cancelled.", most=100_000, required=True, allow_none=True)
