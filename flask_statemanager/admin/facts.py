@@ -82,7 +82,7 @@ def _written(value: Any) -> str:
 
 
 def _member(value: Any) -> str:
-    return " ".join(sorted(map(str, value))) if isinstance(value, list) else str(value)
+    return " ".join(sorted(map(str, value))) or "nobody" if isinstance(value, list) else str(value)
 
 
 def covered_address(text: str) -> str:
