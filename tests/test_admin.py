@@ -404,7 +404,7 @@ def test_error_pages_are_these_pages_whatever_the_application_has(farm: World) -
         assert answer.status_code == status
         assert "the application's" not in answer.text
     refused = ada.client.put(f"{PREFIX}/pets")
-    assert (refused.status_code, refused.headers["Allow"]) == (405, "GET, HEAD")
+    assert (refused.status_code, set(refused.headers["Allow"].split(", "))) == (405, {"GET", "HEAD"})
     assert ada.client.get("/elsewhere").status_code == 418
 
 

@@ -81,6 +81,18 @@ def by_type(runtime: Runtime) -> list[TypeNumbers]:
     return found
 
 
+def of_type(runtime: Runtime, name: str) -> dict[str, Number]:
+    """Return how many states of a type there are in each status of its machine.
+
+    :param runtime: the app's running parts.
+    :param name: the type.
+    :raises StateValidationError: when the type is unknown.
+    :raises StorageError: when the storage fails.
+    """
+    machine = runtime.lifecycle.parts.definitions.get(name).machine
+    return {status: _number(runtime, name, status) for status in machine.statuses}
+
+
 def _number(runtime: Runtime, type_name: str | None, status: str | None) -> Number:
     parts = runtime.lifecycle.parts
     statuses = None if status is None else (status,)

@@ -16,7 +16,7 @@ from werkzeug.exceptions import HTTPException, NotFound, default_exceptions
 from ..config.settings import Settings
 from ..errors import ConfigurationError, StateManagerError
 from ..runtime import Runtime
-from . import health, overview
+from . import effects, health, overview, snapshots, timers, types, works
 from .answers import FOLDER
 from .frame import Frame
 from .page import Act, Page, Pages
@@ -24,6 +24,11 @@ from .visit import BLUEPRINT
 
 GROUPS: tuple[Pages, ...] = (
     overview.pages,
+    types.pages,
+    effects.pages,
+    timers.pages,
+    snapshots.pages,
+    works.pages,
     health.pages,
 )
 """All pages, a group for each face."""

@@ -207,9 +207,8 @@ class LifecycleScheduling(ABC):
         wanted = None if key is None else _checked_key(key)
         one = None if timer_id is None else _number(timer_id, "timer_id")
         call = Call("cancel_scheduled", actor, source, reason, idempotency_key)
-        origin, once = parts.asked(
-            call, lambda: {"state_id": record.name, "key": wanted, "transition": event, "id": one}
-        )
+        given = {"state_id": record.name, "key": wanted, "transition": event, "id": one}
+        origin, once = parts.asked(call, lambda: given)
         by = origin.actor if source is None else f"{origin.actor} ({source})"
         why = f"cancelled by {by}" + (f": {reason}" if reason else "")
 

@@ -42,3 +42,20 @@
     waiting.clear();
   });
 })();
+
+// A page of long work fetches itself anew until the work has ended.
+(() => {
+  function again() {
+    const part = document.querySelector("[data-refresh]");
+    if (part) { setTimeout(fetchAnew, 1000 * Number(part.dataset.refresh), part); }
+  }
+  async function fetchAnew(part) {
+    try {
+      const answer = await fetch(location.href, { credentials: "same-origin" });
+      const found = answer.ok && new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main");
+      if (found) { document.querySelector("main").replaceChildren(...found.childNodes); }
+    } catch { /* the server is away: the next time perhaps */ }
+    again();
+  }
+  again();
+})();
