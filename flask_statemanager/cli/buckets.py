@@ -36,7 +36,7 @@ def buckets() -> None:
 @tabular
 @with_appcontext
 def list_buckets(as_json: bool) -> None:
-    """List the buckets, and where each lives; nothing is connected to."""
+    """List the buckets, and where each lives."""
     found = [_of_states(), *(_described(each) for each in current_runtime.declarations.buckets.buckets.values())]
     if as_json:
         say(document({"items": found}))

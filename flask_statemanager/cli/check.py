@@ -21,7 +21,7 @@ from .tables import document, say
 @click.pass_context
 @with_appcontext
 def check(ctx: click.Context, *, strict: bool, reading: bool, as_json: bool) -> None:
-    """Check the set-up, and say what to do where something is wrong.
+    """Check the set-up, and say what to do where it is wrong.
 
     The database, its tables, Redis and what it keeps, the cache, the worker,
     and who may use the API and the admin pages. One record is written and read

@@ -56,7 +56,9 @@ def conversations(prefix: str | None, limit: int, as_json: bool) -> None:
 @click.argument("channel_id", metavar="ID")
 @with_appcontext
 def show(channel_type: str, channel_id: str) -> None:
-    """Show the state of a channel's conversation, as JSON and without secrets.
+    """Show the state of a channel's conversation as JSON.
+
+    Secrets are covered.
 
     \f
 
@@ -77,7 +79,10 @@ def show(channel_type: str, channel_id: str) -> None:
 @yes
 @with_appcontext
 def clear(channel_type: str, channel_id: str, flow_only: bool, yes: bool) -> None:
-    """Begin a channel's conversation anew; a member's other channels go on."""
+    """Begin a channel's conversation anew.
+
+    A member's other channels go on.
+    """
     session = _open(channel_type, channel_id)
     what = "the flow" if flow_only else "the whole state"
     where = f"{printable(channel_type)} {printable(channel_id)}"

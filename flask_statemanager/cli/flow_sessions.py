@@ -65,7 +65,7 @@ def receive(
 @click.option("--steps", type=click.IntRange(1, 10), default=1, show_default=True, help="How many steps.")
 @with_appcontext
 def back(channel_type: str, channel_id: str, steps: int) -> None:
-    """Take a conversation back to an earlier step, with the data of then.
+    """Take a conversation back to an earlier step.
 
     \f
 
@@ -106,7 +106,10 @@ def update(channel_type: str, channel_id: str, changes: dict[str, Any]) -> None:
 @_id
 @with_appcontext
 def logout(channel_type: str, channel_id: str) -> None:
-    """Forget the token of a conversation; it still belongs to its member."""
+    """Forget the token of a conversation.
+
+    It still belongs to its member.
+    """
     session = _session(channel_type, channel_id)
     session.end_authentication()
     _tell(session)

@@ -26,14 +26,17 @@ _EVENTS = (Column("WHEN (UTC)", firm=True), Column("EVENT", firm=True), Column("
 
 @click.group()
 def flows() -> None:
-    """Look at flows and conversations, and help where one is stuck."""
+    """Look at flows and conversations, and mend them."""
 
 
 @flows.command("list")
 @tabular
 @with_appcontext
 def list_flows(as_json: bool) -> None:
-    """List the flows that are defined, and check what leads from one into another."""
+    """List the flows that are defined, and check them.
+
+    What leads from one into another has to be there.
+    """
     registry = current_runtime.declarations.flows.registry
     registry.check()
     found = list(registry.flows.values())
@@ -63,7 +66,7 @@ def diagram(name: str | None) -> None:
 @click.option("--export", is_flag=True, help="Print lines of JSON, the oldest entry first.")
 @with_appcontext
 def audit(member: str | None, channel: tuple[str, str] | None, event: str | None, limit: int, export: bool) -> None:
-    """Print the audit trail of a member or a channel, newest first.
+    """Print the trail of a member or a channel, newest first.
 
     Secrets and what was said are not in it.
 

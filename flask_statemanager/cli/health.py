@@ -25,7 +25,7 @@ _COLUMNS = (Column("METRIC", firm=True), Column("VALUE", right=True, firm=True))
 @click.pass_context
 @with_appcontext
 def health(ctx: click.Context, as_json: bool) -> None:
-    """Tell whether states can be read, and effects are attended to.
+    """Tell whether states can be read, and work is attended to.
 
     Exit code 1 says 'unhealthy'. 'flask state check' looks at the set-up, and
     says what to do.

@@ -46,7 +46,7 @@ def kv() -> None:
 @click.option("--raw", is_flag=True, help="Print a text as it is, and not as JSON.")
 @with_appcontext
 def get(keys: tuple[str, ...], bucket: str, default: str | None, reveal: bool, raw: bool) -> None:
-    """Print the value of a KEY as JSON; of several an object by key.
+    """Print the value of a KEY; of several an object by key.
 
     \f
 
@@ -88,7 +88,7 @@ def show(key: str, bucket: str, reveal: bool, as_json: bool) -> None:
 @click.pass_context
 @with_appcontext
 def exists(ctx: click.Context, key: str, bucket: str) -> None:
-    """Tell whether there is such a KEY: yes, or no and exit code 1."""
+    """Tell whether there is a KEY: yes, or no and exit code 1."""
     there = store_of(bucket).exists(key)
     say("yes" if there else "no")
     if not there:
@@ -176,7 +176,10 @@ def watch(
     diff: bool,
     as_json: bool,
 ) -> None:
-    """Tell of changes of keys as they happen, as 'flask state watch' does."""
+    """Tell of changes of keys as they happen.
+
+    As 'flask state watch' does, which tells of states and all buckets.
+    """
     current_runtime.shelves.parts(bucket)
     tail(Feed(current_runtime, [bucket], since, timeout), Wanted(prefix), Manner(as_json, diff, limit))
 

@@ -42,9 +42,9 @@ def lease() -> None:
 @click.pass_context
 @with_appcontext
 def acquire(ctx: click.Context, *, key: str, bucket: str, ttl: float, holder: str | None, as_json: bool) -> None:
-    """Take the lease KEY, unless somebody has it, which is exit code 1.
+    """Take the lease KEY, unless somebody has it.
 
-    Its version is a fencing token: it grows with every holder.
+    That is exit code 1. Its version is a fencing token: it grows with every holder.
     """
     store = store_of(bucket)
     taken = store.lease(key, ttl, holder).acquire()
@@ -83,7 +83,10 @@ def renew(*, key: str, bucket: str, version: int, ttl: float, as_json: bool) -> 
 @_version
 @with_appcontext
 def release(*, key: str, bucket: str, version: int) -> None:
-    """Give the lease KEY up; one that is lost belongs to somebody else, and stays."""
+    """Give the lease KEY up.
+
+    One that is lost belongs to somebody else, and stays.
+    """
     gone = store_of(bucket).remove(key, expect=version)
     say(f"{printable(key)}: {'given up' if gone else 'nobody has it'}")
 

@@ -89,7 +89,10 @@ def create(
 @reason
 @with_appcontext
 def set_many(*, values: dict[str, Any], bucket: str, ttl: float | None, reason: str | None) -> None:
-    """Give keys their values, a JSON object by key; all of them or none."""
+    """Give keys their values, all of them or none.
+
+    They are given as a JSON object by key.
+    """
     store_of(bucket).set_many(values, ttl=_lifetime(ttl, False), reason=reason)
     say(f"{counted(len(values), 'key')} set.")
 
@@ -115,7 +118,7 @@ def cas(
     as_text: bool,
     reason: str | None,
 ) -> None:
-    """Put NEW in place of EXPECTED, if that is the value that is there.
+    """Put NEW in place of EXPECTED, if that is there.
 
     Both are JSON, or else text; null stands for no such key. Exit code 1 says
     that another value is there.
@@ -147,9 +150,10 @@ def increment(*, key: str, by: str, bucket: str, ttl: float | None, reason: str 
 @in_bucket
 @with_appcontext
 def patch(*, key: str, changes: dict[str, Any], bucket: str) -> None:
-    """Change members of the object that a KEY holds; null removes one.
+    """Change members of the object that a KEY holds.
 
-    A JSON Merge Patch (RFC 7396). A key that is not there begins empty.
+    A JSON Merge Patch (RFC 7396): null removes a member. A key that is
+    not there begins empty.
     """
     say(document(store_of(bucket).document(key).update(changes)))
 

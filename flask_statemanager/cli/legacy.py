@@ -52,7 +52,9 @@ def migrate_legacy(
     ttl: float | None,
     dry_run: bool,
 ) -> None:
-    """Bring over conversations that another system keeps under a mobile number or channel:<identifier>.
+    """Bring over the conversations of another system.
+
+    Such that it keeps under a mobile number or channel:<identifier>.
 
     What is there already is left alone, so that an interrupted migration is begun again by the same command.
 

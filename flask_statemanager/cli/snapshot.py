@@ -47,7 +47,10 @@ def snapshot() -> None:
 @as_json
 @with_appcontext
 def create(*, buckets: tuple[str, ...], prefix: str | None, incremental: bool, as_json: bool) -> None:
-    """Write down what the buckets hold now, while others go on writing."""
+    """Write down what the buckets hold now.
+
+    Others go on writing meanwhile.
+    """
     with progress_bar("Writing") as progress:
         made = current_runtime.snapshots.create_snapshot(buckets or None, prefix, incremental, progress=progress)
     if as_json:
@@ -62,7 +65,10 @@ def create(*, buckets: tuple[str, ...], prefix: str | None, incremental: bool, a
 @tabular
 @with_appcontext
 def list_snapshots(*, as_json: bool) -> None:
-    """List the complete snapshots, oldest first; those with a * were made by a worker."""
+    """List the complete snapshots, oldest first.
+
+    Those with a * were made by a worker.
+    """
     found = current_runtime.snapshots.list_snapshots()
     if as_json:
         say(document({"items": [_fields(each) for each in found]}))
@@ -86,7 +92,10 @@ def show(*, snapshot_id: str, as_json: bool) -> None:
 @_ids
 @with_appcontext
 def verify(*, ids: tuple[str, ...]) -> None:
-    """Read snapshots, and those that they stand on, and check every byte."""
+    """Read snapshots, and check every byte.
+
+    Those that they stand on are read, too.
+    """
     for snapshot_id in ids:
         with progress_bar("Reading") as progress:
             current_runtime.snapshots.verify_snapshot(snapshot_id, progress=progress)

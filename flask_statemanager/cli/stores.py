@@ -109,7 +109,10 @@ def show(store_id: str, user: str | None, as_json: bool) -> None:
 @click.pass_context
 @with_appcontext
 def exists(ctx: click.Context, store_id: str, user: str | None) -> None:
-    """Tell whether the server keeps a STORE: yes, or no and exit code 1."""
+    """Tell whether the server keeps a STORE.
+
+    It says yes, or no and exits with 1.
+    """
     there = StateManager().store_exists(store_id, user)
     say("yes" if there else "no")
     if not there:
@@ -197,7 +200,10 @@ def undo(store_id: str, user: str | None) -> None:
 @yes
 @with_appcontext
 def clear_user(user: str, yes: bool) -> None:
-    """Remove all stores of a user for good, with what is left of earlier ones."""
+    """Remove all stores of a user for good.
+
+    With what is left of earlier ones.
+    """
     if not yes:
         click.confirm(f"Remove all stores of {printable(user)}, for good?", abort=True)
     say(f"{counted(StateManager().clear_user_data(user), 'store')} removed.")

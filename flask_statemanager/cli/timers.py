@@ -52,7 +52,10 @@ def timers() -> None:
 @tabular
 @with_appcontext
 def list_timers(*, state_id: str | None, status: tuple[str, ...], limit: int, after: int | None, as_json: bool) -> None:
-    """List timers and deadlines, the ones set first first; all of them, or those of the state ID."""
+    """List timers and deadlines, the ones set first first.
+
+    All of them, or those of the state ID.
+    """
     found = current_runtime.lifecycle.list_timers(state_id, status=status, limit=limit + 1, after=after)
     print_listing(found, limit, as_json, "No timers found.", _table)
 
@@ -62,7 +65,7 @@ def list_timers(*, state_id: str | None, status: tuple[str, ...], limit: int, af
 @as_json
 @with_appcontext
 def show(timer_id: int, as_json: bool) -> None:
-    """Show one timer, with its data and why it was skipped or cancelled."""
+    """Show one timer, with its data and why it ended."""
     found = current_runtime.lifecycle.get_timer(timer_id)
     say(document(found) if as_json else sheet_of(found))
 

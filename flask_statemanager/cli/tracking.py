@@ -64,7 +64,7 @@ def sessions(active: bool, limit: int, as_json: bool) -> None:
 @tabular
 @with_appcontext
 def requests(status: int | None, limit: int, as_json: bool) -> None:
-    """List the requests that are still noted, those begun last first."""
+    """List the requests that are still noted, newest first."""
     prefix = current_runtime.settings.request_prefix
     notes = dict(_notes(prefix))
     found = [

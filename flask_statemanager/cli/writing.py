@@ -88,7 +88,7 @@ def transition(
     reason: str | None,
     yes: bool,
 ) -> None:
-    """Move a state along a transition, or all states that are found.
+    """Move a state along a transition, or all that are found.
 
     The transition 'update' changes its data and leaves its status.
 
