@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from ..core.audits import AuditQuery, Audits, Deed
 from ..core.follows import Watches
-from ..core.powers import require
+from ..core.powers import Expires, require
 from ..core.query import Query
 from ..errors import Compacted
 from ..lifecycle.parts import BUCKET
@@ -23,6 +23,9 @@ FACE = "The admin pages"
 
 EXACT_TO = 5_000
 """Up to how many states of a type and status are counted; of more an estimate is shown."""
+
+LAPSED_TO = 1_000
+"""Up to how many states past their expiry are counted."""
 
 DEEDS, LOOK_AT = 2_000, 10_000
 """How many changes are read at the most, and how many entries of the log are looked at for them."""
@@ -68,7 +71,9 @@ def total(runtime: Runtime) -> Number:
 
 
 def by_type(runtime: Runtime) -> list[TypeNumbers]:
-    """Return how many states there are of each declared type, by status.
+    """Return how many states there are of each declared type, by the status that they are stored with.
+
+    Those past their expiry count as what they were: which they are follows from no index. :func:`lapsed` has them.
 
     :param runtime: the app's running parts.
     :raises StorageError: when the storage fails.
@@ -96,10 +101,25 @@ def of_type(runtime: Runtime, name: str) -> dict[str, Number]:
 def _number(runtime: Runtime, type_name: str | None, status: str | None) -> Number:
     parts = runtime.lifecycle.parts
     statuses = None if status is None else (status,)
-    query = Query(BUCKET, parts.bucket.clock.now(), type_name, statuses, lapses=parts.definitions.lapses)
+    query = Query(BUCKET, parts.bucket.clock.now(), type_name, statuses)
     with parts.bucket.reading() as unit:
         value = parts.counts.count(unit, query, exact_to=EXACT_TO)
     return Number(value, about=value > EXACT_TO)
+
+
+def lapsed(runtime: Runtime) -> Number:
+    """Return how many states are past their expiry without a worker having written that down.
+
+    :param runtime: the app's running parts.
+    :raises StorageError: when the storage fails.
+    """
+    parts = runtime.lifecycle.parts
+    if not isinstance(parts.backend, Expires):
+        return Number(0)
+    now, lapses = parts.bucket.clock.now(), parts.definitions.lapses
+    with parts.bucket.reading() as unit:
+        value = len(parts.backend.due(unit, Query(BUCKET, now, lapses=lapses, limit=LAPSED_TO + 1)))
+    return Number(min(value, LAPSED_TO), about=value > LAPSED_TO)
 
 
 # -- what has happened -------------------------------------------------------------------------------------------------

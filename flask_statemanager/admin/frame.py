@@ -138,6 +138,7 @@ class Frame:
         """
         visit = self._visit(request.environ[BLUEPRINT], request)
         if not from_own_site(request):
+            self._note(FORBIDDEN, visit.identity.user, "a page of another site asked")
             return self.failed(403, "A page of another site asked for this, and nothing was done.")
         if not self._tokens.fits(request, visit.identity.user):
             return self._refused(visit, act, arguments, Refusal(_STALE), 403)
@@ -145,12 +146,11 @@ class Frame:
             return self._asked(visit, act, arguments)
         try:
             self._rate.spend(visit.identity.user)
-            if act.reveals is not None:
-                visit = visit.revealing(filled(act.reveals, arguments))
-            answer = act.function(visit, **arguments)
+            seeing = visit if act.reveals is None else visit.revealing(filled(act.reveals, arguments))
+            answer = act.function(seeing, **arguments)
         except StateManagerError as error:
             return self._problem(visit, act, arguments, error)
-        return self._written(visit, act.page.name, answer)
+        return self._written(seeing, act.page.name, answer)
 
     def _problem(self, visit: Visit, act: Act, arguments: Mapping[str, str], error: StateManagerError) -> Response:
         problem = problem_of(error)

@@ -44,11 +44,13 @@ class Dear(Struct, frozen=True):
 
     :param total: all states.
     :param types: by type and status.
+    :param lapsed: those past their expiry, as far as that is not written down.
     :param feed: how far the feed is.
     """
 
     total: Number
     types: list[TypeNumbers]
+    lapsed: Number
     feed: figures.Feed | None
 
 
@@ -84,7 +86,7 @@ def show_overview(visit: Visit) -> Shown:
 
 
 def _dear(runtime: Runtime) -> Dear:
-    return Dear(figures.total(runtime), figures.by_type(runtime), figures.feed(runtime))
+    return Dear(figures.total(runtime), figures.by_type(runtime), figures.lapsed(runtime), figures.feed(runtime))
 
 
 def _chart(span: Span, activity: Activity) -> Chart:
