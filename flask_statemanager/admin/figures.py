@@ -21,13 +21,13 @@ from ..runtime import Runtime
 
 FACE = "The admin pages"
 
-EXACT_TO = 5_000
+EXACT_TO = 2_000
 """Up to how many states of a type and status are counted; of more an estimate is shown."""
 
 LAPSED_TO = 1_000
 """Up to how many states past their expiry are counted."""
 
-DEEDS, LOOK_AT = 2_000, 10_000
+DEEDS, LOOK_AT = 1_000, 5_000
 """How many changes are read at the most, and how many entries of the log are looked at for them."""
 
 WINDOW = 200
@@ -80,8 +80,8 @@ def by_type(runtime: Runtime) -> list[TypeNumbers]:
     """
     found = []
     for name, definition in sorted(runtime.lifecycle.parts.definitions.types.items()):
-        whole = _number(runtime, name, None)
-        numbers = [(status, _number(runtime, name, status)) for status in definition.machine.statuses if whole.value]
+        numbers = [(status, _number(runtime, name, status)) for status in definition.machine.statuses]
+        whole = Number(sum(each.value for _, each in numbers), any(each.about for _, each in numbers))
         found.append(TypeNumbers(name, whole, [each for each in numbers if each[1].value]))
     return found
 
@@ -236,8 +236,8 @@ class Log:
                 return [0] * (len(edges) - 1)
             share = len(sample) / max(1, newest.revision - sample[-1].revision + 1)
             first = self._position(unit, edges[0], 0, newest.revision, 1)
-            # To one part in a hundred of what is in a bar on average.
-            close = max(1, (newest.revision - first) // (100 * len(edges)))
+            # To one part in fifty of what is in a bar on average.
+            close = max(1, (newest.revision - first) // (50 * len(edges)))
             places = [first]
             for edge in edges[1:]:
                 places.append(self._position(unit, edge, places[-1], newest.revision, close))
