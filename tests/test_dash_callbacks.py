@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import dash
+import diskcache
 import pytest
 from dash import ALL, MATCH, Input, Output, State, dcc, html
+from dash.exceptions import BackgroundCallbackError
 
 from flask_statemanager import ConfigurationError, StateValidationError
 from flask_statemanager.integrations.dash import (
@@ -21,7 +23,14 @@ from flask_statemanager.integrations.dash import (
     state_managed_callback,
 )
 from flask_statemanager.integrations.dash import registered as taken
-from flask_statemanager.stores import NO_UPDATE, StateManagerConfig, get_store, set_user_context, user_context
+from flask_statemanager.stores import (
+    NO_UPDATE,
+    StateManagerConfig,
+    get_store,
+    refresh_state_manager,
+    set_user_context,
+    user_context,
+)
 from tests.dash_browser import PATIENCE, Browser, dash_app
 
 SESSION = State("user-session-id", "data")
@@ -356,6 +365,10 @@ def test_each_component_of_a_pattern_is_a_store() -> None:
     app.server.testing = True
     with pytest.raises(StateValidationError, match="2 components"):
         fire_all(0)
+    for foreign in ({"type": "other", "index": 1}, {"type": "row"}, "filters", None):
+        body["inputs"] = [[{"id": foreign, "property": "data", "value": None}]]
+        with pytest.raises(StateValidationError, match="no component of the pattern"):
+            browser.post(body)
 
 
 # -- what Dash has besides ---------------------------------------------------------------------------------------------
@@ -439,7 +452,6 @@ def test_a_callback_without_an_output_and_one_with_an_endpoint_are_managed_too()
 
 @pytest.mark.slow
 def test_a_background_callback_reads_and_keeps_in_a_process_of_its_own(tmp_path: Path) -> None:
-    diskcache = pytest.importorskip("diskcache")
     app = dash_app(STATE_BACKEND="database", STATE_DATABASE_URL=f"sqlite:///{tmp_path / 'stores.db'}")
     page(app)
     cache = diskcache.Cache(str(tmp_path / "cache"))
@@ -459,26 +471,75 @@ def test_a_background_callback_reads_and_keeps_in_a_process_of_its_own(tmp_path:
         set_progress("half")
         return [*(filters or ()), age]
 
-    @app.callback(
-        Output("shown", "children"), Input("age", "value"), State("filters", "data"), background=True, manager=manager
-    )
-    @state_managed_callback({"filters": "filters"})
-    def unknown(age: int, filters: Any) -> Any:
-        return filters
-
     browser = Browser(app).open()
     for age in (1, 2):
         browser.background("filters.data", age__value=age)
         assert browser.status == 204, browser.text
     with browser.at_work():
         assert get_store("filters") == [1, 2]
-    other = Browser(app).open()
-    other.props["user-session-id.data"] = browser.props["user-session-id.data"]
-    for output, sentence in (("filters.data", "not made for this browser"), ("shown.children", "create_session_comp")):
-        app.server.testing = True
-        with pytest.raises(dash.exceptions.BackgroundCallbackError, match=sentence):
-            other.background(output, age__value=3)
     cache.close()
+
+
+class InThreads(dash.DiskcacheManager):
+    """Runs background callbacks in threads, which know no more of the request than another process does."""
+
+    def call_job_fn(self, key: str, job_fn: Any, args: Any, context: Any) -> int:
+        thread = threading.Thread(target=job_fn, args=(key, self._make_progress_key(key), args, context))
+        thread.start()
+        thread.join(PATIENCE)
+        return 0
+
+
+def test_a_background_callback_knows_its_app_and_user_without_the_request(tmp_path: Path) -> None:
+    cache = diskcache.Cache(str(tmp_path / "cache"))
+    manager = InThreads(cache)
+    inputs = Input("age", "value"), State("filters", "data")
+    apps = [
+        dash_app(STATE_BACKEND="database", STATE_DATABASE_URL=f"sqlite:///{tmp_path / name}", SECRET_KEY=name)
+        for name in ("first.db", "second.db")
+    ]
+    for number, app in enumerate(apps):
+        page(app)
+
+        # Dash tells background callbacks apart by their outputs and their source, not by their app.
+        @app.callback(Output(f"kept{number}", "data"), *inputs, SESSION, background=True, manager=manager)
+        @state_managed_callback({"filters": "filters"}, outputs="filters")
+        def change(age: int, filters: Any, user_session_id: str) -> Any:
+            return [*(filters or ()), age]
+
+        @app.callback(Output("shown", "children"), *inputs, background=True, manager=manager)
+        @state_managed_callback({"filters": "filters"})
+        def anonymous(age: int, filters: Any) -> Any:
+            return filters
+
+    browsers = [Browser(app).open() for app in apps]
+    for number, browser in enumerate(browsers):
+        for _turn in range(2):
+            browser.background(f"kept{number}.data", age__value=number)
+        assert browser.status == 204, browser.text
+        with browser.at_work():
+            assert get_store("filters") == [number, number]
+    mine, other = browsers[0], Browser(apps[0]).open()
+    with apps[0].server.app_context():
+        refresh_state_manager(StateManagerConfig("memory"))
+    with pytest.raises(BackgroundCallbackError, match="a process of its own"):
+        fails(mine, "kept0.data")
+    with apps[0].server.app_context():
+        refresh_state_manager()
+    other.props["user-session-id.data"] = mine.props["user-session-id.data"]
+    for output, sentence in (("kept0.data", "not made for this browser"), ("shown.children", "create_session_comp")):
+        with pytest.raises(BackgroundCallbackError, match=sentence):
+            fails(other, output)
+    cache.close()
+
+
+def fails(browser: Browser, output: str) -> None:
+    """Fire a background callback of which the error is to be seen."""
+    browser.app.server.testing = True
+    try:
+        browser.background(output, age__value=3)
+    finally:
+        browser.app.server.testing = False
 
 
 # -- whose stores ------------------------------------------------------------------------------------------------------

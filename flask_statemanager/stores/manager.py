@@ -218,7 +218,7 @@ class StateManager(StoreVersions):
         """
         stores = self._open()
         owner = stores.owner(user_id)
-        if owner is None and user_id is not None:
+        if user_id is not None and not stores.config.enable_user_isolation:
             raise StateValidationError({"user_id": ["Stores are not kept for each user here (enable_user_isolation)."]})
         return stores.ask(lambda: stores.backend.clear(owner))
 

@@ -72,9 +72,11 @@ class OpenStores:
         :raises StateValidationError: when it is no id.
         :raises ConfigurationError: when it is not known who asks.
         """
-        if not self.config.enable_user_isolation:
-            return None
-        return get_user_context() if user_id is None else checked(user_id, "user_id")
+        if user_id is not None:
+            owner = checked(user_id, "user_id")
+            return owner if self.config.enable_user_isolation else None
+        # Browsers that keep the values themselves need not be known.
+        return get_user_context() if self.config.enable_user_isolation and self.server is not None else None
 
     def ask(self, act: Callable[[], Result], instead: Callable[[], Result] | None = None) -> Result:
         """Ask the backend; where it cannot be reached, or does not answer in time, do what the configuration says.

@@ -100,7 +100,7 @@ def _is_component(found: Any) -> bool:
 def _ids(store: StoreId, place: int | str | None, value: Any) -> str | list[str]:
     if isinstance(store, str):
         return store
-    found = ids_asked(place)
+    found = ids_asked(place, store)
     if isinstance(found, list) and (not isinstance(value, list | tuple) or len(value) != len(found)):
         raise StateValidationError(
             {"outputs": [f"The callback returns {shown(value)} for {len(found)} components: return a list of as many."]}

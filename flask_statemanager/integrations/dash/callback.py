@@ -82,7 +82,7 @@ class _Managed:
 
         @wraps(function)
         def managed(*args: Any, **kwargs: Any) -> Any:
-            with at_work():
+            with at_work(managed):
                 passed = self._passed(args, kwargs)
                 return self._outputs.kept(function(*passed.args, **passed.kwargs))
 
@@ -94,7 +94,7 @@ class _Managed:
 
         @wraps(function)
         async def managed(*args: Any, **kwargs: Any) -> Any:
-            with at_work():
+            with at_work(managed):
                 passed = self._passed(args, kwargs)
                 return self._outputs.kept(await function(*passed.args, **passed.kwargs))
 
@@ -111,11 +111,9 @@ class _Managed:
         return self._binding.passed(values)
 
     def _admit(self, values: dict[str, Any]) -> None:
-        claimed = None
-        if self._session is not None and sent(self._session) is not ABSENT:
-            claimed = sent(self._session)
+        claimed = _claimed(self._session)
         if in_background():
-            _check_background(claimed)
+            _check_background(claimed, self._session)
         found = admitted(claimed)
         if self._session is not None and found.renew and is_state(self._session):
             set_props(self._session, {"data": issued()})
@@ -126,16 +124,21 @@ class _Managed:
             values[self._told] = told if user is None else user
 
 
-def _check_background(claimed: Any) -> None:
-    config = present_stores().config
-    if config.backend_type == MEMORY:
+def _claimed(component: str | None) -> Any:
+    found = ABSENT if component is None else sent(component)
+    return None if found is ABSENT else found
+
+
+def _check_background(claimed: Any, component: str | None) -> None:
+    stores = present_stores()
+    if stores.kind == MEMORY:
         raise ConfigurationError(
             "A background callback runs in a process of its own, which does not see what this one has in memory: "
             "set STATE_BACKEND to redis or database."
         )
-    if config.enable_user_isolation and claimed is None:
+    if stores.server is not None and stores.config.enable_user_isolation and claimed is None:
         raise ConfigurationError(
             "Dash tells the results of background callbacks apart by their inputs, so that a user could get another "
-            f"one's: pass State({COMPONENT!r}, 'data') to it, and put create_session_component() into the layout, "
+            f"one's: pass State({component or COMPONENT!r}, 'data') to it, and put create_session_component() into the layout, "
             "which must be a function."
         )

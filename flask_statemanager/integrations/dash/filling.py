@@ -51,11 +51,11 @@ class StoreParameters:
     def _ids(self, name: str, store: StoreId, values: Mapping[str, Any], number: int) -> str | list[str]:
         if isinstance(store, str):
             return store
-        found = ids_sent(name)
+        found = ids_sent(name, store)
         passed = number_sent()
         if found is None and passed is not None and name in values:
             # Dash puts the function that tells the progress in front of its own arguments.
-            found = ids_sent(list(values).index(name) - (number - passed))
+            found = ids_sent(list(values).index(name) - (number - passed), store)
         return store_id_of(store) if found is None else found
 
 

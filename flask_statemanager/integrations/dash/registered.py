@@ -30,6 +30,18 @@ def put_in_place(bare: Function, managed: Function) -> None:
     _replace({id(bare): managed})
 
 
+def app_of(managed: Function | None) -> dash.Dash:
+    """Return the app of a managed callback; the present one where it is in none yet.
+
+    :param managed: the callback; None for the present app.
+    """
+    for app in _known() if managed is not None else ():
+        if any(getattr(entry.get("callback"), "__wrapped__", None) is managed for entry in app.callback_map.values()):
+            return app
+    found: dash.Dash = dash.get_app()  # type: ignore[no-untyped-call]
+    return found
+
+
 def _replace(by_bare: Any) -> None:
     for entry in _entries():
         bare = getattr(entry.get("callback"), "__wrapped__", None)

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import dash
+from dash.dependencies import Wildcard
 from dash.exceptions import MissingCallbackContextException
 from flask import Flask, has_request_context, request
 from werkzeug.test import EnvironBuilder
+
+from ...errors import StateValidationError, shown
+from .registered import app_of
+
+Pattern = Mapping[str, Any]
+
+_NO_CALLBACK = (MissingCallbackContextException, LookupError)
+"""What Dash raises outside of callbacks; the second in threads that have never seen one."""
 
 ABSENT = object()
 """Stands for what the browser did not send."""
@@ -20,7 +29,7 @@ def in_background() -> bool:
     """Tell whether this is the process of a background callback, which answers no request itself."""
     try:
         return not hasattr(dash.ctx, "response")
-    except MissingCallbackContextException:
+    except _NO_CALLBACK:
         return False
 
 
@@ -31,7 +40,7 @@ def _is_running() -> bool:
     """
     try:
         path = dash.ctx.path
-    except MissingCallbackContextException:
+    except _NO_CALLBACK:
         return False
     return bool(path == request.full_path) if has_request_context() else in_background()
 
@@ -58,12 +67,14 @@ def is_state(component_id: str, prop: str = "data") -> bool:
     return _is_running() and name in dash.ctx.states and name not in dash.ctx.inputs
 
 
-def ids_sent(place: int | str) -> list[str] | str | None:
+def ids_sent(place: int | str, pattern: Pattern) -> list[str] | str | None:
     """Return which component an argument of the callback belongs to: one, several of a pattern, or none that is known.
 
     :param place: the argument, by number or by name.
+    :param pattern: the components that it can belong to.
+    :raises StateValidationError: when it belongs to another one.
     """
-    return _ids(_arguments(), place)
+    return _ids(_arguments(), place, pattern)
 
 
 def number_sent() -> int | None:
@@ -81,32 +92,44 @@ def _arguments() -> Any:
     return dash.ctx.inputs_list + dash.ctx.states_list
 
 
-def ids_asked(place: int | str | None) -> list[str] | str | None:
+def ids_asked(place: int | str | None, pattern: Pattern) -> list[str] | str | None:
     """Return which component a part of the callback's answer belongs to: one, several of a pattern, or none.
 
     :param place: the part, by number or by name; None for all of it.
+    :param pattern: the components that it can belong to.
+    :raises StateValidationError: when it belongs to another one.
     """
     if not _is_running():
         return None
     # Of the components of a single output Dash puts only the first into the grouping.
     found = dash.ctx.outputs_grouping if dash.ctx.using_outputs_grouping else dash.ctx.outputs_list
-    return _id_of(found) if place is None else _ids(found, place)
+    return _id_of(found, pattern) if place is None else _ids(found, place, pattern)
 
 
-def _ids(grouping: Any, place: int | str) -> list[str] | str | None:
+def _ids(grouping: Any, place: int | str, pattern: Pattern) -> list[str] | str | None:
     try:
-        return _id_of(grouping[place])
+        found = grouping[place]
     except (LookupError, TypeError):
         return None
+    return _id_of(found, pattern)
 
 
-def _id_of(found: Any) -> list[str] | str | None:
+def _id_of(found: Any, pattern: Pattern) -> list[str] | str | None:
     if isinstance(found, list):
-        ids = [_id_of(each) for each in found]
+        ids = [_id_of(each, pattern) for each in found]
         return [each for each in ids if isinstance(each, str)]
-    if isinstance(found, dict) and "id" in found and "property" in found:
-        return store_id_of(found["id"])
-    return None
+    if not isinstance(found, dict) or "property" not in found:
+        return None
+    # The ids come from the browser, which has no say in which stores a callback means.
+    if not _matches(found.get("id"), pattern):
+        raise StateValidationError({"id": [f"{shown(found.get('id'))} is no component of the pattern {pattern}."]})
+    return store_id_of(found["id"])
+
+
+def _matches(component_id: Any, pattern: Pattern) -> bool:
+    if not isinstance(component_id, dict) or component_id.keys() != pattern.keys():
+        return False
+    return all(isinstance(wanted, Wildcard) or component_id[name] == wanted for name, wanted in pattern.items())
 
 
 def store_id_of(component_id: Any) -> str:
@@ -120,9 +143,12 @@ def store_id_of(component_id: Any) -> str:
 
 
 @contextmanager
-def at_work() -> Iterator[None]:
-    """Have the request of the browser at hand, also in the process of a background callback."""
-    server = dash.get_app().server if in_background() else None  # type: ignore[no-untyped-call]
+def at_work(callback: Callable[..., Any] | None = None) -> Iterator[None]:
+    """Have the request of the browser at hand, also in the process of a background callback.
+
+    :param callback: the managed callback, by which its app is known among several.
+    """
+    server = app_of(callback).server if in_background() else None
     if has_request_context() or not isinstance(server, Flask):
         yield
         return

@@ -60,7 +60,7 @@ def issued() -> str | None:
 class Admission(Struct, frozen=True):
     """Whose stores are meant.
 
-    :param user: the user; None where stores are not kept for each user, or nobody is known.
+    :param user: the user; None where stores are not kept for each user, or nobody is known or needs to be.
     :param renew: whether the page should get another session id, as its own is no longer young.
     """
 
@@ -79,7 +79,7 @@ def admitted(sent: Any) -> Admission:
     :raises ConfigurationError: when it is not known who asks.
     """
     stores = present_stores()
-    if not stores.config.enable_user_isolation:
+    if not stores.config.enable_user_isolation or (sent is None and stores.server is None):
         return Admission(None)
     user = get_user_context()
     if sent is None or (user is not None and sent == user):
@@ -96,7 +96,7 @@ def admitted(sent: Any) -> Admission:
 def _age(sent: Any, user: str | None, longest: float) -> float:
     """Return how many seconds ago a session id was made for this browser and user."""
     browser = session.get(BROWSER_KEY) if has_request_context() else None
-    if not isinstance(sent, str) or not isinstance(browser, str) or user is None:
+    if not isinstance(sent, str) or not sent.isascii() or not isinstance(browser, str) or user is None:
         raise SessionRefused(_FOREIGN)
     signer = _signer(_keys(), user, browser)
     try:
