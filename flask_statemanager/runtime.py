@@ -196,7 +196,7 @@ class Runtime:
         publisher.subscribe("metrics", self._count_change)
         publisher.subscribe("signals", self._send_signals)
         publisher.subscribe("callbacks", self.callbacks.after)
-        live = self.settings.api_enabled and self.settings.broadcast_changes
+        live = self.settings.broadcast_changes and (self.settings.api_enabled or self.settings.admin_enabled)
         announce = announcing(self.backend) if live else None
         if announce is not None:
             publisher.subscribe("followers", lambda _change: announce())

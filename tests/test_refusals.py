@@ -238,10 +238,14 @@ def test_whom_the_admin_pages_turn_away_is_kept() -> None:
         assert Operator(world, None).get("/").status_code == 401
         assert Operator(world, "ben", ("service",)).get("/health").status_code == 403
         ada = Operator(world)
-        token = ada.token(FORM)
-        act = [ada.client.post(PREFIX + FORM_ACT, data={"admin_token": token}).status_code for _time in range(2)]
+        token = ada.token("/keys/kv/new")
+        act = [
+            ada.client.post(PREFIX + "/keys/kv/create", data={"admin_token": token}).status_code for _time in range(2)
+        ]
         assert act[1] == 429
-        ada.client.post(PREFIX + FORM_ACT, data={"admin_token": token}, headers={"Sec-Fetch-Site": "cross-site"})
+        ada.client.post(
+            PREFIX + "/keys/kv/create", data={"admin_token": token}, headers={"Sec-Fetch-Site": "cross-site"}
+        )
         found = {(each.kind, each.who) for each in latest(world)}
         assert found == {(UNKNOWN, None), (FORBIDDEN, "ben"), (RATE, "ada"), (FORBIDDEN, "ada")}
 

@@ -16,7 +16,21 @@ from werkzeug.exceptions import HTTPException, NotFound, default_exceptions
 from ..config.settings import Settings
 from ..errors import ConfigurationError, StateManagerError
 from ..runtime import Runtime
-from . import effects, health, overview, snapshots, timers, types, works
+from . import (
+    audit,
+    conversations,
+    effects,
+    health,
+    keys,
+    live,
+    overview,
+    sessions,
+    snapshots,
+    timers,
+    types,
+    user_stores,
+    works,
+)
 from .answers import FOLDER
 from .frame import Frame
 from .page import Act, Page, Pages
@@ -30,6 +44,12 @@ GROUPS: tuple[Pages, ...] = (
     snapshots.pages,
     works.pages,
     health.pages,
+    keys.pages,
+    conversations.pages,
+    live.pages,
+    audit.pages,
+    sessions.pages,
+    user_stores.pages,
 )
 """All pages, a group for each face."""
 
@@ -65,7 +85,7 @@ def mount(app: Flask, runtime: Runtime) -> None:
     groups = groups_of(runtime.settings)
     _check_names(groups)
     frame = Frame(runtime, groups)
-    app.register_blueprint(_blueprint(runtime.settings.admin_prefix, frame, groups))
+    app.register_blueprint(_blueprint(runtime, frame, groups))
     app.before_request(_routing_problems(runtime.settings.admin_prefix, frame))
 
 
@@ -104,7 +124,8 @@ def _check_names(groups: Iterable[Pages]) -> None:
         raise ConfigurationError(f"Several admin pages or acts are called {', '.join(twice)}: give each its own name.")
 
 
-def _blueprint(prefix: str, frame: Frame, groups: Iterable[Pages]) -> Blueprint:
+def _blueprint(runtime: Runtime, frame: Frame, groups: Iterable[Pages]) -> Blueprint:
+    prefix = runtime.settings.admin_prefix
     blueprint = AdminBlueprint(BLUEPRINT, __name__, url_prefix=prefix, static_folder="static")
     blueprint.before_request(_admitting(frame))
     for pages in groups:
@@ -118,6 +139,7 @@ def _blueprint(prefix: str, frame: Frame, groups: Iterable[Pages]) -> Blueprint:
                 merge_slashes=False,
                 strict_slashes=each.rule != "/",
             )
+    live.Stream(runtime).add_to(blueprint)
     blueprint.register_error_handler(StateManagerError, frame.error)
     blueprint.register_error_handler(HTTPException, frame.error)
     blueprint.register_error_handler(Exception, _unexpected)
