@@ -489,6 +489,8 @@ def test_pages_are_imported_where_the_setting_names_them() -> None:
         assert ">Named<" in Operator(world).get().text
 
 
+DEEP = Pages("deep", "Deep", order=1)
+DEEP.show("/deep/<item>", "deep")(lambda visit, item: Shown("error.html"))
 NAMED = Pages("named", "Named", order=1)
 NAMED.show("/named", "named")(lambda visit: Shown("error.html", {"sentence": "", "status": 200}))
 
@@ -501,6 +503,7 @@ NAMED.show("/named", "named")(lambda visit: Shown("error.html", {"sentence": "",
         (["tests.test_admin:PET"], "is no Pages"),
         ([7], "is no Pages"),
         ([Pages("empty", "Empty", 1)], "have no page"),
+        ([DEEP], "have no page that the navigation can lead to"),
         (["tests.test_admin:NAMED", "tests.test_admin:NAMED"], "are called named"),
         ("tests.test_admin:NAMED", "must be a list"),
         (["tests.test_admin.NAMED"], "must be a list"),

@@ -119,7 +119,7 @@ def test_all_is_what_can_be_imported():
 
 
 def test_importing_the_package_loads_no_part_that_not_every_application_uses():
-    parts = ("backends.memory", "backends.redis", "backends.sql", "kv.store", "snapshots.archive", "web")
+    parts = ("admin", "backends.memory", "backends.redis", "backends.sql", "kv.store", "snapshots.archive", "web")
     names = [f"flask_statemanager.{part}" for part in parts]
     program = f"import sys, flask_statemanager; print(*(name for name in {names} if name in sys.modules))"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -93,10 +93,13 @@ class Pages:
     def entry(self) -> Page:
         """The page that the navigation leads to, the first that was declared.
 
-        :raises ConfigurationError: when there is none.
+        :raises ConfigurationError: when there is none, or its path has arguments.
         """
-        if not self.pages:
-            raise ConfigurationError(f"The admin pages {self.name!r} have no page: declare one with show().")
+        if not self.pages or self.pages[0].arguments:
+            raise ConfigurationError(
+                f"The admin pages {self.name!r} have no page that the navigation can lead to: first declare one with "
+                "show() whose path has no arguments."
+            )
         return self.pages[0]
 
     def show(self, rule: str, name: str) -> Callable[[Declared], Declared]:
