@@ -34,10 +34,12 @@ from . import (
 from .answers import FOLDER
 from .frame import Frame
 from .page import Act, Page, Pages
+from .states import pages as states
 from .visit import BLUEPRINT
 
 GROUPS: tuple[Pages, ...] = (
     overview.pages,
+    states.pages,
     types.pages,
     effects.pages,
     timers.pages,

@@ -7,10 +7,11 @@ from contextlib import AbstractContextManager
 
 from msgspec.structs import replace
 
-from .codec import copied
+from ..errors import StateValidationError
+from .codec import copied, same
 from .follows import Page, Wait, Watches
 from .held import VALUE
-from .record import JSON, Change, Record
+from .record import JSON, Change, JSONObject, Record
 
 REDACTED = "[redacted]"
 """What stands in place of a secret."""
@@ -69,6 +70,45 @@ def covered(value: JSON, paths: Paths) -> str | None:
         if found == REDACTED:
             return path
     return None
+
+
+def uncovered(value: JSON, stored: JSON, names: frozenset[str], field: str) -> JSON:
+    """Return a value that was edited with its secrets covered, the stored secrets in place of the covers.
+
+    In a list a cover stands only for what is stored at the same place in an item that is the same: behind a change of
+    the order it could stand for the secret of something else.
+
+    >>> uncovered({"token": "[redacted]", "n": 2}, {"token": "s3cret", "n": 1}, frozenset(["token"]), "data")
+    {'token': 's3cret', 'n': 2}
+
+    :param value: what came back.
+    :param stored: what was shown by :func:`redacted_members`.
+    :param names: the names of secret members, in lower case.
+    :param field: how to name the value in an error.
+    :raises StateValidationError: when a cover stands where nothing is stored.
+    """
+    if isinstance(value, dict):
+        known = stored if isinstance(stored, dict) else {}
+        return {name: _uncovered_member(name, each, known, names, field) for name, each in value.items()}
+    if isinstance(value, list):
+        items = stored if isinstance(stored, list) else []
+        shown = [redacted_members(item, names) for item in items[: len(value)]]
+        return [
+            items[place]
+            if place < len(shown) and same(item, shown[place])
+            else uncovered(item, None, names, f"{field}.{place}")
+            for place, item in enumerate(value)
+        ]
+    return value
+
+
+def _uncovered_member(name: str, value: JSON, stored: JSONObject, names: frozenset[str], field: str) -> JSON:
+    where, kept = f"{field}.{name}", stored.get(name)
+    if value != REDACTED or name.lower() not in names:
+        return uncovered(value, kept, names, where)
+    if kept is None:
+        raise StateValidationError({where: [f"{REDACTED} stands for nothing that is stored here: type the secret."]})
+    return kept
 
 
 def without(value: JSON, secret: str | None) -> JSON:

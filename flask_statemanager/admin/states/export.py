@@ -1,0 +1,110 @@
+"""Exports: what a search finds, as a file that is sent while it is read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator
+
+from msgspec import Struct
+
+from ...lifecycle.query import StateQuery
+from ...lifecycle.state import State
+from ..visit import Visit
+from .text import CHUNK, text_of
+
+MOST = 100_000
+"""States that an export looks at."""
+
+COLUMNS = (
+    *("state_id", "name", "type", "status", "owner", "version", "created_at", "updated_at", "expires_at"),
+    *("data", "metadata"),
+)
+"""The columns of a table."""
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""With what a cell begins that a spreadsheet may take for a formula (OWASP, CSV Injection)."""
+
+
+class Export(Struct, frozen=True):
+    """The states of an export.
+
+    :param visit: sees them.
+    :param found: what the search finds.
+    :param text: what they must have in them; empty for all.
+    :param most: how many states are looked at.
+    :param only: the one id that is wanted; None for all.
+    """
+
+    visit: Visit
+    found: StateQuery
+    text: str = ""
+    most: int = MOST
+    only: str | None = None
+
+    def states(self) -> Iterator[State | None]:
+        """Return the states without their secrets; None behind the last one tells that there are more.
+
+        :raises StorageError: when the storage fails.
+        """
+        after, left = None, self.most
+        while True:
+            page = self.found.page(min(CHUNK, left), after)
+            for state in filter(self._wanted, page):
+                yield State({**state, **{part: self.visit.covered(state[part]) for part in ("data", "metadata")}})
+            after, left = page.next, left - len(page)
+            if self.only is not None:
+                return
+            if after is None:
+                return
+            if left <= 0:
+                yield None
+                return
+
+    def _wanted(self, state: State) -> bool:
+        if self.only is not None and state.state_id != self.only:
+            return False
+        return not self.text or self.text.casefold() in text_of(self.visit, state)
+
+
+def as_csv(export: Export) -> Iterator[str]:
+    """Write states as a table (RFC 4180) with data and metadata as JSON; no cell is a formula.
+
+    :param export: the states.
+    """
+    yield _row(COLUMNS)
+    for state in export.states():
+        if state is None:
+            yield _row([f"# there are more than these: {export.most} states were looked at"])
+        else:
+            yield _row([_cell(state.get(column)) for column in COLUMNS])
+
+
+def as_json(export: Export) -> Iterator[str]:
+    """Write states as a JSON object, whose ``complete`` says whether these are all.
+
+    :param export: the states.
+    """
+    yield '{"items": ['
+    complete, between = True, "\n"
+    for state in export.states():
+        if state is None:
+            complete = False
+        else:
+            yield between + json.dumps(state, ensure_ascii=False)
+            between = ",\n"
+    yield f'\n], "complete": {json.dumps(complete)}}}\n'
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _row(cells: Iterable[str]) -> str:
+    line = io.StringIO()
+    csv.writer(line).writerow(cells)
+    return line.getvalue()
