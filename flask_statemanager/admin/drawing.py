@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from ..lifecycle.diagram import drawn_edges
 from ..lifecycle.machine import Machine
+from .charts import COLOURS
 from .wording import span, words
 
 LEFT, TOP = 22, 8
@@ -59,6 +60,7 @@ class Way(Struct, frozen=True):
     :param told: the same in words, with where from and where to.
     :param y: the line that the label stands on.
     :param path: the way, in SVG's words; empty where it stays in the status.
+    :param colour: 1 to 6, the same for all that lead to one status.
     :param guarded: whether there are conditions.
     """
 
@@ -66,6 +68,7 @@ class Way(Struct, frozen=True):
     told: str
     y: int
     path: str
+    colour: int
     guarded: bool
 
 
@@ -162,7 +165,7 @@ class _Layout:
         y = self._row(name, row)
         path = "" if target == name else self._path(y, target)
         told = f"{words(transition)}: from {words(source)} to {words(target)}" + (", guarded" if guarded else "")
-        return Way(_cut(label, LONGEST_LABEL), told, y - 5, path, guarded)
+        return Way(label, told, y - 5, path, self._order[target] % COLOURS + 1, guarded)
 
     def _label(self, source: str, transition: str, target: str) -> tuple[str, bool]:
         edge = self._machine.edge(source, transition)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..core.jobs import CANCELLED, DEAD, DONE, PENDING
 from ..effects.outbox import Effect, Outbox, OutboxVerbs, asked_by
-from ..errors import StateValidationError
+from ..errors import LimitExceeded, StateValidationError
 from ..flows.sending import TOPIC
 from ..runtime import Runtime
 from .answers import Done, Shown
@@ -58,7 +58,7 @@ def list_effects(visit: Visit) -> Shown:
     }
     try:
         found = _listed(visit, values["status"])
-    except StateValidationError as error:
+    except (StateValidationError, LimitExceeded) as error:
         return Shown("effects.html", {**values, "trouble": str(error)}, 422)
     page, after = paged(found)
     shown = [(each, _bucket(each), _sentence(visit, each)) for each in page]

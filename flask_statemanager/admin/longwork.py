@@ -92,7 +92,7 @@ class _Running:
     def __init__(self, work: Work, lease: Lease | None) -> None:
         self.work = work
         self.lease = lease
-        self.report = Report()
+        self.report = Report(work.id)
         self.over = threading.Event()
         self.error: StateManagerError | None = None
         self.thread: threading.Thread | None = None
@@ -119,13 +119,13 @@ class Works:
     def _parts(self) -> KvParts:
         return self._shelves.kept(WORK)
 
-    def begin(self, task: Task, *, actor: str, reason: str | None = None, patience: float = PATIENCE) -> Work:
+    def begin(self, task: Task, *, actor: str, reason: str | None = None, patience: float | None = None) -> Work:
         """Begin work, and wait a moment for its end.
 
         :param task: the work.
         :param actor: who asks.
         :param reason: why.
-        :param patience: the most seconds to wait.
+        :param patience: the most seconds to wait; :data:`PATIENCE` by default.
         :returns: how far it is.
         :raises StateManagerError: what it has failed with meanwhile, or why it cannot be begun now.
         :raises StorageError: when the storage fails.
@@ -139,7 +139,7 @@ class Works:
             self._leave(id_, running)
             raise
         self._start(task, running)
-        running.over.wait(patience)
+        running.over.wait(PATIENCE if patience is None else patience)
         if running.error is not None:
             raise running.error
         return running.present()

@@ -20,11 +20,13 @@ RUNNING, ENDED_WELL, FAILED, LOST = "running", "done", "failed", "lost"
 class Report:
     """What work tells how far it is; called from its thread, read from others.
 
+    :param work_id: the id of the work.
     :ivar done: how much is done.
     :ivar total: how much there is, or None.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, work_id: str) -> None:
+        self.work_id = work_id
         self.done = 0
         self.total: int | None = None
 

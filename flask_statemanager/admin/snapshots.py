@@ -27,8 +27,8 @@ NAMES = 100
 """How many names of each kind are shown of what a restore would change."""
 
 MODES = (
-    (REPLACE, "replace: remove what is not in the snapshot"),
-    (MERGE, "merge: leave what is not in the snapshot"),
+    (REPLACE, "replace: remove the rest"),
+    (MERGE, "merge: leave the rest"),
 )
 
 _REHEARSED = "A restore is tried out first: look at what it would change, and go on from there."
@@ -153,7 +153,7 @@ def rehearse_restore(visit: Visit, snapshot_id: str) -> Done:
         details = {"snapshot": found.id, "mode": mode, **asdict(seen), "count": asdict(seen.count)}
         names = {kind: list(details[kind]) for kind in ("created", "changed", "removed")}
         sentence = f"Nothing was changed. {_sentence(seen.count, 'would be ')}"
-        return Outcome(sentence, "restoring", {"snapshot_id": found.id}, {**details, **names})
+        return Outcome(sentence, "restoring", {"snapshot_id": found.id, "work": report.work_id}, {**details, **names})
 
     return begun(visit, Task(f"Try out a restore of {short(found)}", perform))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..core.clock import from_iso
 from ..core.jobs import DEAD, PENDING, STATUSES
-from ..errors import StateValidationError
+from ..errors import LimitExceeded, StateValidationError
 from ..lifecycle.scheduling import Timer
 from ..web.problems import CONFLICT, Problem
 from .answers import Done, Shown
@@ -47,7 +47,7 @@ def list_timers(visit: Visit) -> Shown:
     }
     try:
         found = _listed(visit, status, now)
-    except StateValidationError as error:
+    except (StateValidationError, LimitExceeded) as error:
         return Shown("timers.html", {**values, "trouble": str(error)}, 422)
     page, after = paged(found)
     return Shown("timers.html", {**values, "timers": [(each, lag(each, now)) for each in page], "next": after})

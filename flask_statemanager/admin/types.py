@@ -9,6 +9,7 @@ from typing import Any
 
 from marshmallow import Schema
 from marshmallow.fields import Field, List, Nested
+from marshmallow.validate import Length, OneOf, Range
 from msgspec import Struct
 
 from ..effects.callbacks import Registered
@@ -52,19 +53,17 @@ class Member(Struct, frozen=True):
 
 
 class Edge(Struct, frozen=True):
-    """A transition from one status to another, as the table has it.
+    """A transition, as the table has it.
 
-    :param source: the status that it starts from.
     :param transition: its name.
-    :param target: the status that it leads to.
+    :param target: the status that it leads to; None where it stays.
     :param guards: the names of its conditions, and what they say.
     :param after: when it is made by itself, and by which policy; None where it is not.
     """
 
-    source: str
     transition: str
-    target: str
-    guards: list[tuple[str, str]]
+    target: str | None
+    guards: tuple[tuple[str, str], ...]
     after: str | None
 
 
@@ -140,23 +139,38 @@ def _rules(field: Field[Any]) -> str:
 
 
 def shown_rule(validator: Any) -> str:
-    """Write a validator of a field: those of marshmallow say what they ask for, of others there is the name.
+    """Write a validator of a field in some words.
+
+    >>> from marshmallow.validate import Length, OneOf, Range
+    >>> [shown_rule(each) for each in (Range(min=1), Length(1, 5), OneOf(["a", "b"]))]
+    ['at least 1', '1 to 5 long', 'one of a, b']
 
     :param validator: the validator.
     """
-    says = type(validator).__module__.startswith("marshmallow.")
-    text = repr(validator) if says else _name_of(validator)
+    if isinstance(validator, Range | Length):
+        text = _bounds(validator.min, validator.max) + (" long" if isinstance(validator, Length) else "")
+    elif isinstance(validator, OneOf):
+        text = f"one of {', '.join(map(str, validator.choices))}"
+    else:
+        text = _name_of(validator)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
-def _edges(machine: Machine) -> list[Edge]:
+def _bounds(least: Any, most: Any) -> str:
+    if least is not None and most is not None:
+        return f"{least} to {most}"
+    return f"at least {least}" if most is None else f"at most {most}"
+
+
+def _edges(machine: Machine) -> dict[Edge, list[str]]:
+    """Return the transitions, each with the statuses that it starts from."""
     deadlines = {(each.status, each.transition): each for each in machine.deadlines}
-    found = []
+    found: dict[Edge, list[str]] = {}
     for source, name, target in machine.edges():
         edge, deadline = machine.edge(source, name), deadlines.get((source, name))
-        guards = [] if edge is None else [(guard.title, guard.sentence) for guard in edge.conditions]
+        guards = () if edge is None else tuple((guard.title, guard.sentence) for guard in edge.conditions)
         after = None if deadline is None else f"{_span(deadline.span)}, {_POLICIES[deadline.policy]}"
-        found.append(Edge(source, name, target, guards, after))
+        found.setdefault(Edge(name, None if target == source else target, guards, after), []).append(source)
     return found
 
 
