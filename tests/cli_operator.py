@@ -134,7 +134,11 @@ def operator(terminal: None) -> Iterator[Operator]:
 def keeper(terminal: None, tmp_path: Path) -> Iterator[Operator]:
     """An operator, whose app keeps everything in an SQLite file, with its tables."""
     made = hired(
-        application(STATEMANAGER_BACKEND="sql", STATEMANAGER_DATABASE_URI=f"sqlite:///{tmp_path / 'states.db'}")
+        application(
+            STATEMANAGER_BACKEND="sql",
+            STATEMANAGER_DATABASE_URI=f"sqlite:///{tmp_path / 'states.db'}",
+            STATEMANAGER_SNAPSHOTS=str(tmp_path / "snapshots"),
+        )
     )
     made.runtime.backend.create_tables()
     yield made

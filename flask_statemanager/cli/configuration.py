@@ -51,7 +51,7 @@ def _one(found: list[Told], key: str) -> Told:
     wanted = key.upper() if key.upper().startswith(PREFIX) else f"{PREFIX}{key.upper()}"
     by_key = {each.key: each for each in found}
     if wanted not in by_key:
-        near = difflib.get_close_matches(wanted, by_key, n=1)
+        near = difflib.get_close_matches(wanted, by_key, n=1, cutoff=0.85)
         hint = f"was {near[0]} meant?" if near else "'flask state config --all' lists them."
         raise click.ClickException(f"There is no setting {printable(wanted)}: {hint}")
     return by_key[wanted]

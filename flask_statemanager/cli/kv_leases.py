@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from flask.cli import with_appcontext
 
-from ..errors import StateNotFound
+from ..errors import StateConflict, StateNotFound
 from ..kv.value import KeyValue
 from .completing import KEY
 from .exits import REFUSED
@@ -81,14 +81,23 @@ def renew(*, key: str, bucket: str, version: int, ttl: float, as_json: bool) -> 
 @_key
 @in_bucket
 @_version
+@click.pass_context
 @with_appcontext
-def release(*, key: str, bucket: str, version: int) -> None:
+def release(ctx: click.Context, *, key: str, bucket: str, version: int) -> None:
     """Give the lease KEY up.
 
-    One that is lost belongs to somebody else, and stays.
+    One that is lost belongs to somebody else, or nobody, and stays as it is;
+    that is exit code 1.
     """
-    gone = store_of(bucket).remove(key, expect=version)
-    say(f"{printable(key)}: {'given up' if gone else 'nobody has it'}")
+    try:
+        held = store_of(bucket).remove(key, expect=version)
+    except StateConflict:
+        held = False
+    if held:
+        say(f"{printable(key)}: given up")
+        return
+    click.echo(f"{printable(key)}: it had been lost", err=True)
+    ctx.exit(REFUSED)
 
 
 @lease.command()

@@ -31,13 +31,18 @@ def shell(line: str | None, plain: bool) -> None:
     names = _names()
     if line is not None:
         exec(compile(line, "<command>", "single"), names)  # noqa: S102 - that is what it is for
-    elif not sys.stdin.isatty():
+    elif not _typed():
         exec(compile(sys.stdin.read(), "<stdin>", "exec"), names)  # noqa: S102 - likewise
     elif not plain and find_spec("IPython") is not None:
         import_module("IPython").start_ipython(argv=[], user_ns=names)
     else:
         _complete(names)
         code.interact(_banner(names), local=names, exitmsg="")
+
+
+def _typed() -> bool:
+    """Tell whether somebody sits at a terminal."""
+    return sys.stdin.isatty()
 
 
 def _names() -> dict[str, Any]:

@@ -28,14 +28,14 @@ _ROLES = (
 def configuration() -> str:
     """Return the block: every key with its meaning and its default, each a comment."""
     lines = [
-        "# Configuration of Flask-StateManager. Each key has its default; take the mark off",
-        "# what is to be another one.",
+        "# Configuration of Flask-StateManager. Each key has its default: take the mark",
+        "# off what is to be another one.",
     ]
     for owner in _owners():
         own = {name: each for name, each in vars(owner).items() if isinstance(each, Declaration)}
         lines += ["", "", f"# -- {_HEADINGS.get(owner.__name__, owner.__name__)} ".ljust(WIDTH, "-")]
         for name, each in own.items():
-            lines += ["", *_described(each), f"# {PREFIX}{name.upper()} = {default_of(each)}"]
+            lines += ["", *_described(each), *_assigned(f"{PREFIX}{name.upper()}", default_of(each))]
     return "\n".join([*lines, ""])
 
 
@@ -56,6 +56,15 @@ def default_of(each: Declaration) -> str:
             return "{}"
         return repr(list(default))
     return repr(default)
+
+
+def _assigned(key: str, default: str) -> list[str]:
+    """Write a setting with its default; a long list takes several lines."""
+    line = f"# {key} = {default}"
+    if len(line) <= WIDTH or not default.startswith("["):
+        return [line]
+    words = textwrap.wrap(default[1:-1] + ",", WIDTH, initial_indent="#     ", subsequent_indent="#     ")
+    return [f"# {key} = [", *words, "# ]"]
 
 
 def _owners() -> Iterator[type[DeclaredSettings]]:
