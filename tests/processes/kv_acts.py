@@ -113,18 +113,20 @@ def take_lease(shared: Shared, turn: int, me: int) -> int | None:
 
 def count_under_lease(shared: Shared, turn: int, me: int) -> list[int]:
     """Count up while holding a lease, often for longer than that; return the tokens under which it was counted."""
-    kv, tokens, chance = shared.states.kv, [], random.Random(100 * turn + me)
-    for _ in range(STEPS):
-        lease = kv.lease("lease", ttl=LEASE)
+    kv, tokens, chance, ttl = shared.states.kv, [], random.Random(100 * turn + me), LEASE
+    for step in range(40 * STEPS):
+        if step >= STEPS and tokens:
+            break
+        lease = kv.lease("lease", ttl=ttl)
         if not lease.acquire():
             continue
         seen = kv.get("fenced", 0)
-        threading.Event().wait(chance.uniform(0, 2 * LEASE))  # the work of the holder
+        threading.Event().wait(chance.uniform(0, 2 * ttl))  # the work of the holder
         try:
             lease.set("fenced", seen + 1)
             tokens.append(lease.token)
         except StateConflict:
-            continue
+            ttl *= 1.1  # on a machine on which a read and a write take that long, nobody would ever be in time
         finally:
             lease.release()
     return tokens
