@@ -228,6 +228,30 @@ def test_undo_ends_at_a_removal(manager: StateManager) -> None:
     assert [entry.value for entry in manager.get_store_history("kept")] == [2, 1]
 
 
+def test_an_audit_tells_who_did_what(stored: World, manager: StateManager) -> None:
+    stored.states.actor_loader(lambda: "ada")
+    with stored.app.test_request_context():
+        manager.set_store_data("kept", 1)
+        manager.set_store_data("kept", 2)
+        manager.undo("kept")
+        manager.delete_store_data("kept")
+        found = manager.get_store_changes("kept")
+    assert [(each.event, each.value, each.version, each.reason) for each in found] == [
+        ("remove", None, 4, None),
+        ("set", 1, 3, "undo"),
+        ("set", 2, 2, None),
+        ("create", 1, 1, None),
+    ]
+    assert {(each.store_id, each.actor, each.source, each.at) for each in found} == {
+        ("kept", "ada", "stores", stored.clock.now())
+    }
+    for wrong in (0, 1001, "1"):
+        with pytest.raises(StateValidationError):
+            manager.get_store_changes("kept", wrong)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="no history"):
+        manager.get_store_changes("a")
+
+
 def test_a_store_without_a_history_says_so(manager: StateManager) -> None:
     manager.set_store_data("a", 1)
     with pytest.raises(ConfigurationError, match="no history"):

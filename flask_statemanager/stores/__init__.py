@@ -2,7 +2,7 @@
 
 from .backend import ClientStateBackend, StateBackend
 from .config import StateBackendConfig, StateManagerConfig, get_state_manager_config
-from .entry import StoreEntry
+from .entry import StoreChange, StoreEntry
 from .functions import (
     delete_store,
     get_state_manager,
@@ -27,6 +27,7 @@ __all__ = [
     "StateBackendConfig",
     "StateManager",
     "StateManagerConfig",
+    "StoreChange",
     "StoreEntry",
     "delete_store",
     "generate_session_id",

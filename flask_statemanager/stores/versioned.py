@@ -10,7 +10,7 @@ from ..core.patch import merge
 from ..errors import ConfigurationError, StateValidationError, shown
 from ..kv.value import KEEP
 from .backend import Ttl
-from .entry import StoreEntry
+from .entry import StoreChange, StoreEntry
 from .handing import Settled
 from .opened import OpenStores
 from .server import ServerStateBackend
@@ -119,10 +119,23 @@ class StoreVersions(ABC):
         :raises ConfigurationError: when the store keeps no history.
         :raises StorageError: when the storage fails.
         """
-        if type(limit) is not int or not 1 <= limit <= 1000:
-            raise StateValidationError({"limit": [f"Must be a number from 1 to 1,000, not {shown(limit)}."]})
+        _check(limit)
         stores, server, owner = self._server(store_id, user_id)
         return stores.ask(lambda: server.history(store_id, owner, limit))
+
+    def get_store_changes(self, store_id: str, limit: int = 20, user_id: str | None = None) -> list[StoreChange]:
+        """Return who changed a store, how and when, the newest change first, as far as they are kept.
+
+        :param store_id: a store that keeps a history.
+        :param limit: the most changes, up to 1,000.
+        :param user_id: whose store; the present user's by default.
+        :raises StateValidationError: when an argument is unusable.
+        :raises ConfigurationError: when the store keeps no history.
+        :raises StorageError: when the storage fails.
+        """
+        _check(limit)
+        stores, server, owner = self._server(store_id, user_id)
+        return stores.ask(lambda: server.changes(store_id, owner, limit))
 
     def _server(self, store_id: str, user_id: object) -> tuple[OpenStores, ServerStateBackend, str | None]:
         stores = self._open()
@@ -135,3 +148,8 @@ class StoreVersions(ABC):
                 "to 100."
             )
         return stores, server, owner
+
+
+def _check(limit: object) -> None:
+    if type(limit) is not int or not 1 <= limit <= 1000:
+        raise StateValidationError({"limit": [f"Must be a number from 1 to 1,000, not {shown(limit)}."]})

@@ -11,7 +11,7 @@ from ..core.record import Change, Expectation, JSONObject
 from ..errors import ConfigurationError, StateConflict, StateExists, StateNotFound
 from ..kv.value import KEEP, VALUE, KeyValue
 from .backend import Ttl
-from .entry import StoreEntry
+from .entry import StoreChange, StoreEntry
 from .kept import SOURCE, KeptStores
 from .past import changes
 from .payload import unpack
@@ -232,6 +232,29 @@ class VersionedStores(KeptStores):
             StoreEntry(key, unpack(record.data[VALUE]), record.version, record.updated_at, record.expires_at)
             for record in (change.after for change in past)
             if not record.deleted
+        ]
+
+    def changes(self, key: str, user_id: str | None = None, limit: int = 20) -> list[StoreChange]:
+        """Return the changes of a store, the newest first, as far as they are kept; removals and expiries too.
+
+        :param key: the store's id.
+        :param user_id: whose; None for everybody's.
+        :param limit: the most of them.
+        :raises ConfigurationError: when the store keeps no history.
+        :raises StorageError: when the storage fails.
+        """
+        return [
+            StoreChange(
+                key,
+                change.event,
+                None if change.after.deleted else unpack(change.after.data[VALUE]),
+                change.version,
+                change.actor,
+                change.source,
+                change.reason,
+                change.at,
+            )
+            for change in self._past(key, self._name(key, user_id), limit)
         ]
 
     def _past(self, key: str, name: str, limit: int) -> list[Change]:

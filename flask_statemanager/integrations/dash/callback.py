@@ -139,6 +139,6 @@ def _check_background(claimed: Any, component: str | None) -> None:
     if stores.server is not None and stores.config.enable_user_isolation and claimed is None:
         raise ConfigurationError(
             "Dash tells the results of background callbacks apart by their inputs, so that a user could get another "
-            f"one's: pass State({component or COMPONENT!r}, 'data') to it, and put create_session_component() into the layout, "
-            "which must be a function."
+            f"one's: pass State({component or COMPONENT!r}, 'data') to it, and put create_session_component() into the "
+            "layout, which must be a function."
         )
