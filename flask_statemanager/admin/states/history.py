@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ...core.query import ChangeQuery
 from ...core.record import Change, Key, Record
@@ -114,4 +115,8 @@ def meanwhile(visit: Visit, present: Record) -> Meanwhile | None:
 
 
 def _event(visit: Visit, change: Change) -> Event:
-    return Event(change, None if change.before is None else differences(visit, change.before, change.after))
+    if change.before is None:
+        return Event(change, None)
+    # From which status to which is said anyway.
+    before = replace(change.before, status=change.after.status)
+    return Event(change, differences(visit, before, change.after))
