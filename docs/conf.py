@@ -46,7 +46,8 @@ class Generated(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Return the nodes of the text that the argument names."""
         name = self.arguments[0]
-        return self.parse_text_to_nodes(getattr(generated if hasattr(generated, name) else measured, name)())
+        text = getattr(generated if hasattr(generated, name) else measured, name)()
+        return self.parse_text_to_nodes(text, allow_section_headings=True)
 
 
 def setup(app: Sphinx) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import click
 import pytest
 from blinker import NamedSignal
 from click.testing import CliRunner
@@ -27,7 +28,9 @@ from flask_sqlalchemy import SQLAlchemy
 
 import flask_statemanager
 from flask_statemanager import StateManager, signals
+from flask_statemanager.cli.exits import EXITS
 from flask_statemanager.config import PREFIX, Settings
+from tests.test_cli_registry import walked
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -246,6 +249,20 @@ def test_every_signal_is_documented(generated):
     for name, value in sent.items():
         assert f".. py:data:: flask_statemanager.signals.{name}\n" in text
         assert "Payload: " in value.__doc__
+
+
+def test_every_command_is_in_the_reference_with_its_options(generated):
+    assert ".. generated:: commands\n" in (DOCS / "cli_reference.rst").read_text("utf-8")
+    assert ".. generated:: exit_codes\n" in (DOCS / "cli.rst").read_text("utf-8")
+    text = generated.commands()
+    for words, command in walked():
+        path = " ".join(("flask state", *words))
+        assert f"``{path}``\n" in text
+        if not isinstance(command, click.Group):
+            part = text.partition(f".. program:: {path}\n")[2].partition(".. program::")[0]
+            options = [each for each in command.params if isinstance(each, click.Option)]
+            assert all(each.opts[0] in part for each in options), path
+    assert all(f"**{code}**" in generated.exit_codes() for code, _meaning in EXITS)
 
 
 def test_every_public_name_is_in_the_reference():
