@@ -24,9 +24,10 @@ from flask_statemanager.web.live.client import Client
 from flask_statemanager.web.live.cursors import reaches, read
 from flask_statemanager.web.live.interest import EVERYTHING, Audience, Interest
 from flask_statemanager.web.live.listening import Listening
-from flask_statemanager.web.live.live import Live, Terms
+from flask_statemanager.web.live.live import Live
 from flask_statemanager.web.live.log import Log, Source
 from flask_statemanager.web.live.mailbox import Bounds, Farewell, Mailbox
+from flask_statemanager.web.live.terms import Terms
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 PATIENCE = 60.0
@@ -361,7 +362,7 @@ def test_too_much_that_is_held_ends_the_stay() -> None:
     stage = Stage(TAPES["one log"]())
     client = stage.client()
     hub = stage.live.hub
-    hub._most_held = 2
+    hub._terms = Terms(most_held=2)
     stage.live.admit(client, held=True)
     for _ in range(3):
         stage.tapes["kv"][1].add("kv", 0)

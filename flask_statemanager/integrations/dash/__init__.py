@@ -12,12 +12,14 @@ from .migrating import (
     migrate_callback_to_state_manager,
     validate_state_manager_config,
 )
+from .push import StoreListener, push_stores
 from .session import SessionRefused
 from .stores import StateManager, get_state_manager, set_store
 
 __all__ = [
     "SessionRefused",
     "StateManager",
+    "StoreListener",
     "create_session_component",
     "create_state_store_component",
     "delete_store",
@@ -26,6 +28,7 @@ __all__ = [
     "get_store",
     "get_user_session_from_context",
     "migrate_callback_to_state_manager",
+    "push_stores",
     "set_store",
     "set_user_context",
     "state_managed_callback",

@@ -16,6 +16,7 @@ from .log import Entry, Stretch
 from .mailbox import Farewell
 from .messages import COMPACTED, HEARTBEAT, SUBSCRIBED, Frame
 from .news import News
+from .terms import Terms
 
 
 class Group:
@@ -84,18 +85,16 @@ class Hub:
     """The clients of one process, and how far they were told each log.
 
     :param propagation: the rules by which changes reach users.
-    :param secrets: names of members that nobody is told, in lower case.
-    :param most_held: how many changes are held at most for a client that is catching up.
+    :param terms: on what terms clients listen.
     :param clock: the time, to tell how late a change is told.
     :ivar clients: how many there are.
     :ivar delivered: how many messages about changes were given to clients.
     :ivar lag: seconds from the last change to the moment at which it was told.
     """
 
-    def __init__(self, propagation: Propagation, secrets: frozenset[str], most_held: int, clock: Clock) -> None:
+    def __init__(self, propagation: Propagation, terms: Terms, clock: Clock) -> None:
         self._propagation = propagation
-        self._secrets = secrets
-        self._most_held = most_held
+        self._terms = terms
         self._clock = clock
         self._lock = threading.Lock()
         self._positions: dict[str, str] = {}
@@ -132,7 +131,7 @@ class Hub:
             self._positions |= {log: fresh[log] for log in absent}
             self.clients += 1
             if held:
-                self._newcomers[client] = Newcomer(client, self._most_held)
+                self._newcomers[client] = Newcomer(client, self._terms.most_held)
             else:
                 self._join(client)
                 client.mailbox.offer(Frame(SUBSCRIBED, written(self._positions, client.logs)))
@@ -208,7 +207,7 @@ class Hub:
 
         :param change: the change.
         """
-        return News(change, self._propagation, self._secrets)
+        return News(change, self._propagation, self._terms)
 
     # -- logs are read ---------------------------------------------------------------------------------------------
 

@@ -6,8 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from msgspec import Struct
-
 from ...core.clock import Clock
 from ...core.waking import JOIN, PerProcess
 from ...errors import StorageUnavailable
@@ -17,19 +15,9 @@ from .hub import Hub
 from .log import Log, Source
 from .mailbox import Farewell
 from .reader import Reader
+from .terms import Terms
 
 _MOST_ROUNDS = 10
-
-
-class Terms(Struct, frozen=True):
-    """On what terms clients listen.
-
-    :param secrets: names of members that nobody is told, in lower case.
-    :param most_held: how many changes are held at most for a client that is catching up.
-    """
-
-    secrets: frozenset[str] = frozenset()
-    most_held: int = 1000
 
 
 class Live:
@@ -51,7 +39,7 @@ class Live:
         pulse: Callable[[], bool] = lambda: False,
     ) -> None:
         self._source = source
-        self._parts = PerProcess(lambda: _Parts(Hub(propagation, terms.secrets, terms.most_held, clock), pulse))
+        self._parts = PerProcess(lambda: _Parts(Hub(propagation, terms, clock), pulse))
 
     @property
     def hub(self) -> Hub:

@@ -7,7 +7,8 @@ from functools import cached_property
 from ...core.record import Change
 from ...tracking.propagation import Propagation, Reaches, Sight
 from .interest import Audience
-from .messages import CHANGE, Frame, change_data
+from .messages import CHANGE, Frame
+from .terms import Terms
 
 
 class News:
@@ -15,13 +16,13 @@ class News:
 
     :param change: the change.
     :param propagation: the rules.
-    :param secrets: names of members that nobody is told.
+    :param terms: on what terms clients listen.
     """
 
-    def __init__(self, change: Change, propagation: Propagation, secrets: frozenset[str]) -> None:
+    def __init__(self, change: Change, propagation: Propagation, terms: Terms) -> None:
         self.change = change
         self._propagation = propagation
-        self._secrets = secrets
+        self._terms = terms
         self._data: dict[Sight, bytes] = {}
         self._frames: dict[tuple[Sight, str], Frame] = {}
 
@@ -50,5 +51,5 @@ class News:
 
     def _encoded(self, sight: Sight) -> bytes:
         if sight not in self._data:
-            self._data[sight] = change_data(self.change, sight, self._secrets)
+            self._data[sight] = self._terms.told(self.change, sight)
         return self._data[sight]

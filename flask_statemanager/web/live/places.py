@@ -7,7 +7,9 @@ import sys
 import threading
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
+from ...config.live import LiveSettings
 from ...core.waking import PerProcess
 
 
@@ -67,6 +69,19 @@ class Places:
     def leave(self) -> None:
         """Give a place back."""
         self._taken.get().leave()
+
+
+_known: WeakKeyDictionary[object, Places] = WeakKeyDictionary()
+
+
+def places_of(server: object, settings: LiveSettings) -> Places:
+    """Return the places that all streams of a server share, of whatever kind they are.
+
+    :param server: stands for the server: the running parts of its app, or the app where there are none.
+    :param settings: the app's settings.
+    """
+    fresh = Places(settings.live_clients, settings.server_threads, settings.reserved_threads)
+    return _known.setdefault(server, fresh)
 
 
 class _Taken:

@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from .places import is_ending
+
 StartResponse = Callable[..., Any]
 
 
@@ -54,6 +56,11 @@ class Forgotten:
         """End those stays."""
         while self._ends:
             self._ends.popleft()()
+
+    def pulse(self) -> bool:
+        """End those stays, and tell whether the server is about to end."""
+        self.sweep()
+        return is_ending()
 
 
 class Conversation(Iterable[bytes]):

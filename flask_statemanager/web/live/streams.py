@@ -12,7 +12,8 @@ from ...runtime import Runtime
 from ..identity import Doorkeeper
 from ..problems import CROSS_SITE, MALFORMED, NO_WEBSOCKET, UPGRADE_REQUIRED, Problem
 from .asking import asked
-from .station import STREAM, STREAM_HEADERS, Station, Stay, Wish, station_of
+from .entrance import STREAM, STREAM_HEADERS, Stay
+from .station import Station, Wish, station_of
 from .stay import Conversation, Once, StartResponse
 from .upgrade import Upgrade, is_welcome, token_offered
 from .web_socket import WebSocket
