@@ -14,7 +14,7 @@ from ..core.record import Key
 from ..errors import StateManagerError, StateValidationError
 from ..lifecycle.parts import BUCKET
 from ..refusing import SLOTS, Kept, book_of
-from ..tracking.refusals import KINDS
+from ..tracking.refusals import FORBIDDEN, GUARD, RATE, STATUS, UNKNOWN
 from .answers import Shown
 from .page import Pages
 from .places import outcome, place_of
@@ -27,6 +27,15 @@ PAGE = 50
 
 LOOK_AT = 50_000
 """How many entries of the log are looked at for a page."""
+
+LABELS = {
+    STATUS: "status",
+    GUARD: "guard",
+    UNKNOWN: "not signed in",
+    FORBIDDEN: "not allowed",
+    RATE: "too many",
+}
+"""The kinds of refusals, in short."""
 
 ALL = "*"
 """Stands for all buckets of the store of the states."""
@@ -156,8 +165,8 @@ def list_refusals(visit: Visit) -> Shown:
     values = {
         "kept": kept,
         "refused": _refused(visit) if kept else Refused([], None),
-        "kinds": list(KINDS.items()),
-        "meaning": KINDS,
+        "kinds": list(LABELS.items()),
+        "labels": LABELS,
         "slots": SLOTS,
         "ttl": visit.runtime.settings.refusals_ttl,
         "counted": _counted(visit),

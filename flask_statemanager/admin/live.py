@@ -8,7 +8,7 @@ from flask import Blueprint, Response, current_app, request
 from msgspec import Struct
 
 from ..core.audits import AuditQuery, Audits, Deed
-from ..core.buckets import RESERVED
+from ..core.buckets import REFUSALS, RESERVED
 from ..core.names import check_prefix, check_word
 from ..errors import StateManagerError, StateValidationError
 from ..lifecycle.parts import BUCKET
@@ -22,6 +22,9 @@ from .places import outcome, place_of
 from .visit import BLUEPRINT, Visit
 
 pages = Pages("live", "Live", order=70)
+
+QUIET = ("admin", REFUSALS)
+"""Buckets in which only these pages and the tracking note something: they are shown where they are asked for."""
 
 LATEST = 50
 """How many of the latest changes the page begins with."""
@@ -92,6 +95,10 @@ def _buckets(runtime: Runtime) -> list[str]:
     return sorted({BUCKET, *runtime.declarations.buckets.buckets})
 
 
+def _quiet(runtime: Runtime) -> tuple[str, ...]:
+    return (*QUIET, runtime.settings.track_bucket)
+
+
 def _followed(visit: Visit, filters: Filters) -> str | None:
     """Return the address of the stream, or None where changes are not told."""
     if not visit.runtime.settings.broadcast_changes:
@@ -108,8 +115,14 @@ def _latest(visit: Visit, filters: Filters) -> list[Deed]:
     backend = bucket.backend
     if not isinstance(backend, Audits):
         return []
+    but = () if filters.bucket else _quiet(runtime)
     query = AuditQuery(
-        filters.bucket or None, event=filters.event or None, type=filters.type or None, limit=LATEST, look_at=LOOK_AT
+        filters.bucket or None,
+        but,
+        event=filters.event or None,
+        type=filters.type or None,
+        limit=LATEST,
+        look_at=LOOK_AT,
     )
     with bucket.reading() as unit:
         found = backend.audit(unit, query).deeds
@@ -125,7 +138,8 @@ def _interest(runtime: Runtime, filters: Filters) -> Interest:
     if filters.bucket and filters.bucket not in known:
         raise StateValidationError({"bucket": [f"There is no such bucket; known are {', '.join(known)}."]})
     type_name = check_word(filters.type, "type") if filters.type else None
-    return Interest((filters.bucket,) if filters.bucket else tuple(known), check_prefix(filters.prefix), type_name)
+    heard = [name for name in known if name not in _quiet(runtime)]
+    return Interest((filters.bucket,) if filters.bucket else tuple(heard), check_prefix(filters.prefix), type_name)
 
 
 class Stream:

@@ -9,7 +9,7 @@ from ..flows.channel import CHANNEL, MEMBER
 from ..kv.value import GONE, TYPE
 from ..lifecycle.parts import BUCKET
 from .visit import Visit
-from .wording import NOTHING, words
+from .wording import words
 
 
 def place_of(visit: Visit, key: Key) -> str | None:
@@ -33,6 +33,6 @@ def outcome(deed: Deed) -> str:
     if deed.type == TYPE:
         return "removed" if deed.to_status == GONE else ""
     after = words(deed.to_status)
-    if deed.from_status == deed.to_status:
+    if deed.from_status in (None, deed.to_status):
         return after
-    return f"{NOTHING if deed.from_status is None else words(deed.from_status)} → {after}"
+    return f"{words(deed.from_status)} → {after}"

@@ -28,7 +28,7 @@ class MemoryAudits(Audits):
                 assert last is not None, "at least one was looked at"
                 over = len(deeds) < query.limit and query.over_by(last.at)
                 return Audited(deeds) if over else Audited(deeds, last.revision, last.at)
-            if _wanted(change, query):
+            if change.key.bucket not in query.but and _wanted(change, query):
                 deeds.append(Deed.of(change))
             last = change
         return Audited(deeds)

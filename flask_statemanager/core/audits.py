@@ -67,6 +67,7 @@ class AuditQuery(Struct, frozen=True):
     """A search through a log, newest first. All conditions must hold; one that is None holds for everything.
 
     :param bucket: the collection.
+    :param but: collections that are left out; a few.
     :param name: the record, in ``bucket``, which must be given then; its changes are found without looking at others.
     :param actor: who did it.
     :param event: what was done.
@@ -79,10 +80,11 @@ class AuditQuery(Struct, frozen=True):
     :param until: not after it.
     :param before: only below this revision, where an earlier search has ended.
     :param limit: the most deeds to return.
-    :param look_at: the most entries of the log to look at.
+    :param look_at: the most entries of the log to look at, those that are gone among them.
     """
 
     bucket: str | None = None
+    but: tuple[str, ...] = ()
     name: str | None = None
     actor: str | None = None
     event: str | None = None
@@ -110,7 +112,7 @@ class Audited(Struct, frozen=True):
 
     :param deeds: what was found, newest first.
     :param reached: the revision down to which the log was looked at, to go on below; None when nothing is left.
-    :param reached_at: the time of that entry.
+    :param reached_at: the time of the last entry that was looked at, or of the next one.
     """
 
     deeds: list[Deed]

@@ -41,8 +41,9 @@ if (table) {
 
   const outcome = (change) => {
     if (change.old_status === undefined) return change.exists ? "" : "removed";
-    if (change.old_status === change.new_status) return change.new_status || "";
-    return `${change.old_status || "\u2013"} \u2192 ${change.new_status || "\u2013"}`;
+    if (!change.exists) return "deleted";
+    if (!change.old_status || change.old_status === change.new_status) return change.new_status;
+    return `${change.old_status} \u2192 ${change.new_status}`;
   };
 
   const show = (change) => {
@@ -54,6 +55,7 @@ if (table) {
     const place = link(change);
     const key = cell(row, change.key, place ? "a" : "code");
     if (place) key.href = place;
+    key.parentElement.className = "wrap";
     cell(row, change.event.replaceAll("_", " "));
     cell(row, outcome(change));
     cell(row, String(change.version)).parentElement.className = "number";

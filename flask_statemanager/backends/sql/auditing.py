@@ -6,9 +6,9 @@ answer says how far that was. The JSON of the records is never read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from sqlalchemy import Integer, Select, Text, and_, bindparam, collate, func, select
@@ -23,6 +23,7 @@ from .statements import Compiled, Statements, compiled
 
 _COLUMNS = ("revision", "bucket", "name", "version", "event", "type", "from_status", "to_status")
 _ORIGIN = ("actor", "source", "reason", "request_id", "idempotency_key")
+_SHOWN = (*_COLUMNS, *_ORIGIN, "created_at")
 
 _SAME = {
     "bucket": "bucket",
@@ -35,7 +36,7 @@ _SAME = {
 }
 """The conditions that compare a column, each with its column."""
 
-_Shape = tuple[bool, ...]
+_Shape = tuple[int, ...]
 
 
 class SqlAudits(SqlPower, Audits):
@@ -52,25 +53,41 @@ class SqlAudits(SqlPower, Audits):
         :param query: what to look for, and how far.
         :raises StorageError: when the database fails.
         """
-        below = self._below(unit, query)
-        values = self._values(query, below)
-        found = unit.run(self._windows.search(query, bounded=below is not None), values, planned=False)
-        deeds = [self._deed(row) for row in found]
+        return self._of_one(unit, query) if query.name is not None else self._of_all(unit, query)
+
+    def _of_one(self, unit: SqlUnit, query: AuditQuery) -> Audited:
+        """Search the changes of one record."""
+        bounded = query.before is not None
+        values = {**self._values(query), "k_look_at": query.look_at, "k_last": query.look_at - 1}
+        if query.before is not None:
+            values["k_before"] = query.before
+        deeds = [self._deed(row) for row in unit.run(self._windows.of_one(query, bounded), values, planned=False)]
         if len(deeds) == query.limit:
             return Audited(deeds, deeds[-1].revision, deeds[-1].at)
-        bottom = unit.run(self._windows.bottom(query, bounded=below is not None), values, planned=False)
-        if not bottom:
-            return Audited(deeds)
-        at = self._time_of(bottom[0][1])
-        return Audited(deeds) if query.over_by(at) else Audited(deeds, bottom[0][0], at)
+        bottom = unit.run(self._windows.bottom[bounded], values, planned=False)
+        return Audited(deeds, bottom[0][0], self._time_of(bottom[0][1])) if bottom else Audited(deeds)
 
-    def _below(self, unit: SqlUnit, query: AuditQuery) -> int | None:
+    def _of_all(self, unit: SqlUnit, query: AuditQuery) -> Audited:
+        """Search a window of the log: as many revisions as rows are to be looked at, of which some may be gone."""
+        top = self._top(unit, query)
+        floor = max(0, top - query.look_at)
+        values = {**self._values(query), "k_before": top, "k_floor": floor}
+        deeds = [self._deed(row) for row in unit.run(self._windows.of_all(query), values, planned=False)]
+        if len(deeds) == query.limit:
+            return Audited(deeds, deeds[-1].revision, deeds[-1].at)
+        rest = unit.run(self._windows.at_most, {"k_before": floor - 1}, planned=False)
+        if not rest:
+            return Audited(deeds)
+        revision, at = rest[0][0], self._time_of(rest[0][1])
+        return Audited(deeds) if query.over_by(at) else Audited(deeds, revision + 1, at)
+
+    def _top(self, unit: SqlUnit, query: AuditQuery) -> int:
         """Return the revision below which to look; what is newer than the time range is jumped over."""
-        if query.until is None or query.name is not None:
-            return query.before
         newest = unit.run(self._windows.newest, {}, planned=False)
-        jump = 1 + self._last_until(unit, query.until, newest[0][0] if newest else 0)
-        return jump if query.before is None else min(jump, query.before)
+        last = newest[0][0] if newest else 0
+        if query.until is not None:
+            last = self._last_until(unit, query.until, last)
+        return last + 1 if query.before is None else min(last + 1, query.before)
 
     def _last_until(self, unit: SqlUnit, until: datetime, newest: int) -> int:
         """Return the newest revision that is not clearly later than a moment, by halving."""
@@ -84,18 +101,17 @@ class SqlAudits(SqlPower, Audits):
                 high = row[0][0] - 1
         return low
 
-    def _values(self, query: AuditQuery, below: int | None) -> dict[str, Any]:
+    def _values(self, query: AuditQuery) -> dict[str, Any]:
         time = self._dialect.bound_time
         given = {
-            "k_before": below,
             "k_name": query.name,
             **{f"k_{name}": getattr(query, name) for name in _SAME},
+            **{f"k_but_{place}": bucket for place, bucket in enumerate(query.but)},
             "k_reason": None if query.reason is None else folded(query.reason),
             "k_since": time(query.since),
             "k_until": time(query.until),
         }
-        bounds = {"k_limit": query.limit, "k_look_at": query.look_at, "k_last": query.look_at - 1}
-        return {name: value for name, value in given.items() if value is not None} | bounds
+        return {name: value for name, value in given.items() if value is not None} | {"k_limit": query.limit}
 
     def _deed(self, row: Row) -> Deed:
         revision, bucket, name, version, event, type_, before, after, *origin, at = row
@@ -117,61 +133,59 @@ class Windows:
 
     def __init__(self, statements: Statements) -> None:
         self._statements = statements
-        self._known: dict[_Shape, tuple[Compiled, Compiled]] = {}
+        self._known: dict[_Shape, Compiled] = {}
         log = statements.tables.history.c
-        by_revision = select(log.revision, statements.readable(log.created_at)).order_by(log.revision.desc())
-        at_most = by_revision.where(log.revision <= self._parameter("before", log.revision))
-        self.newest = self._compiled(by_revision.limit(1))
-        self.at_most = self._compiled(at_most.limit(1))
+        by_revision = select(log.revision, statements.readable(log.created_at)).order_by(log.revision.desc()).limit(1)
+        self.newest = self._compiled(by_revision)
+        self.at_most = self._compiled(by_revision.where(log.revision <= self._parameter("before", log.revision)))
+        last = bindparam("k_last", type_=Integer())
+        moments = [log.revision, statements.readable(log.created_at)]
+        self.bottom = [self._compiled(self._own(moments, bounded=each).limit(1).offset(last)) for each in (False, True)]
 
-    def search(self, query: AuditQuery, *, bounded: bool) -> Compiled:
-        """Return the statement that finds deeds in the window.
-
-        :param query: the search.
-        :param bounded: whether the window begins below a revision.
-        """
-        return self._both(query, bounded=bounded)[0]
-
-    def bottom(self, query: AuditQuery, *, bounded: bool) -> Compiled:
-        """Return the statement that finds the last entry of the window, if the window is full.
+    def of_all(self, query: AuditQuery) -> Compiled:
+        """Return the statement that finds deeds between two revisions.
 
         :param query: the search.
-        :param bounded: whether the window begins below a revision.
         """
-        return self._both(query, bounded=bounded)[1]
+        return self._shaped(query, 2, self._of_all)
 
-    def _both(self, query: AuditQuery, *, bounded: bool) -> tuple[Compiled, Compiled]:
-        names = (*_SAME, "name", "reason", "since", "until")
-        shape = (bounded, *(getattr(query, name) is None for name in names))
+    def of_one(self, query: AuditQuery, bounded: bool) -> Compiled:
+        """Return the statement that finds deeds among the newest changes of one record.
+
+        :param query: the search.
+        :param bounded: whether these begin below a revision.
+        """
+        return self._shaped(query, bounded, partial(self._of_one, bounded=bounded))
+
+    def _shaped(self, query: AuditQuery, way: int, make: Callable[[AuditQuery], Select[Any]]) -> Compiled:
+        names = (*_SAME, "reason", "since", "until")
+        shape = (way, len(query.but), *(getattr(query, name) is None for name in names))
         found = self._known.get(shape)
         if found is None:
-            both = self._search(query, bounded=bounded), self._bottom(query, bounded=bounded)
-            found = self._known[shape] = self._compiled(both[0]), self._compiled(both[1])
+            found = self._known[shape] = self._compiled(make(query).limit(bindparam("k_limit", type_=Integer())))
         return found
 
-    def _search(self, query: AuditQuery, *, bounded: bool) -> Select[Any]:
+    def _of_all(self, query: AuditQuery) -> Select[Any]:
         log = self._statements.tables.history.c
-        columns = [log[name] for name in (*_COLUMNS, *_ORIGIN, "created_at")]
-        window = self._walk(query, columns, bounded=bounded).limit(bindparam("k_look_at", type_=Integer())).subquery()
-        shown = [self._statements.readable(column) for column in window.c]
-        found = select(*shown).where(*self._conditions(query, window.c))
-        return found.order_by(window.c.revision.desc()).limit(bindparam("k_limit", type_=Integer()))
+        revision = log.revision
+        between = and_(revision < self._parameter("before", revision), revision >= self._parameter("floor", revision))
+        shown = [self._statements.readable(log[name]) for name in _SHOWN]
+        return select(*shown).where(between, *self._conditions(query, log)).order_by(revision.desc())
 
-    def _bottom(self, query: AuditQuery, *, bounded: bool) -> Select[Any]:
+    def _of_one(self, query: AuditQuery, *, bounded: bool) -> Select[Any]:
         log = self._statements.tables.history.c
-        walk = self._walk(query, [log.revision, self._statements.readable(log.created_at)], bounded=bounded)
-        return walk.limit(1).offset(bindparam("k_last", type_=Integer()))
+        newest = self._own([log[name] for name in _SHOWN], bounded=bounded)
+        window = newest.limit(bindparam("k_look_at", type_=Integer())).subquery().c
+        shown = [self._statements.readable(column) for column in window]
+        return select(*shown).where(*self._conditions(query, window)).order_by(window.revision.desc())
 
-    def _walk(self, query: AuditQuery, columns: Sequence[ColumnElement[Any]], *, bounded: bool) -> Select[Any]:
-        """Return the entries from the newest on: of one record by its own index, else by the primary key."""
+    def _own(self, columns: Sequence[ColumnElement[Any]], *, bounded: bool) -> Select[Any]:
+        """Return the changes of one record from the newest on, which have an index of their own."""
         log = self._statements.tables.history.c
-        walk, order = select(*columns), log.revision
-        if query.name is not None:
-            mine = and_(log.bucket == bindparam("k_bucket"), log.name == bindparam("k_name"))
-            walk, order = walk.where(mine), log.version
+        own = select(*columns).where(log.bucket == bindparam("k_bucket"), log.name == bindparam("k_name"))
         if bounded:
-            walk = walk.where(log.revision < self._parameter("before", log.revision))
-        return walk.order_by(order.desc())
+            own = own.where(log.revision < self._parameter("before", log.revision))
+        return own.order_by(log.version.desc())
 
     def _conditions(self, query: AuditQuery, window: Any) -> list[ColumnElement[bool]]:
         found = [
@@ -179,6 +193,7 @@ class Windows:
             for name, column in _SAME.items()
             if getattr(query, name) is not None
         ]
+        found += [window.bucket != self._parameter(f"but_{place}", window.bucket) for place in range(len(query.but))]
         if query.reason is not None:
             found.append(self._contains(window.reason, bindparam("k_reason", type_=Text())))
         if query.since is not None:

@@ -81,6 +81,8 @@ class AuditContract:
             ({"source": "cron", "event": "park"}, ["contract:a2"]),
             ({"request_id": "request-1"}, ["elsewhere:a1", "contract:a1"]),
             ({"request_id": "request-1", "bucket": BUCKET}, ["contract:a1"]),
+            ({"but": (BUCKET,)}, ["elsewhere:a1"]),
+            ({"but": ("elsewhere", "nowhere"), "actor": "bob"}, ["contract:a2", "contract:b1"]),
             ({"type": "other"}, ["contract:b2", "contract:b1"]),
             ({"status": "parked"}, ["contract:a2"]),
             ({"reason": "by HAND"}, ["contract:a1"]),
@@ -115,7 +117,9 @@ class AuditContract:
         for number in range(6):
             store.create(f"n{number}", updated_at=_minute(number))
         looked = log.audit(actor="nobody", look_at=4)
-        assert looked == Audited([], store.found("n2").revision, _minute(2))
+        assert (looked.deeds, looked.reached) == ([], store.found("n2").revision)
+        assert looked.reached_at is not None
+        assert _minute(1) <= looked.reached_at <= _minute(2)
         assert log.audit(actor="nobody", look_at=4, before=looked.reached) == Audited([])
         found = log.audit(limit=2)
         assert (found.reached, found.reached_at) == (store.found("n4").revision, _minute(4))
