@@ -40,11 +40,13 @@ from flask_statemanager.stores import (
     get_state_manager_config,
     get_store,
     get_user_context,
+    handing,
     refresh_state_manager,
     set_store,
     set_user_context,
     user_context,
 )
+from flask_statemanager.stores.handing import MOVED, Settled
 from flask_statemanager.stores.opened import EXTENSION
 from flask_statemanager.stores.past import changes
 from tests.servers.proxy import TcpProxy
@@ -226,6 +228,23 @@ def test_undo_ends_at_a_removal(manager: StateManager) -> None:
     with pytest.raises(StateNotFound):
         manager.undo("kept")
     assert [entry.value for entry in manager.get_store_history("kept")] == [2, 1]
+
+
+def test_what_the_browser_is_handed_stays_until_it_has_arrived(manager: StateManager) -> None:
+    server = manager._open().server
+    assert server is not None
+    for store in ("moving", "kept"):
+        assert handing.taken_over(server, store, "ada", ["old"]) == Settled(["old"], MOVED)
+        assert handing.taken_over(server, store, "ada", ["other"]) == Settled(["old"], MOVED)
+        manager.set_store_data(store, ["server"], user_id="ada")
+        for _turn in range(2):
+            assert handing.handed_back(server, store, "ada", ["old"]) == Settled(["server"], ["server"])
+        assert handing.handed_back(server, store, "ada", ["newer"]) == Settled(["newer"])
+        handing.passed_on(server, store, "ada", ["newest"])
+        assert handing.left_behind(server, store, "ada") is CLIENT_MANAGED
+        assert handing.handed_back(server, store, "ada", MOVED) == Settled(["newest"], ["newest"])
+        assert handing.taken_over(server, store, "ada", ["mine"]) == Settled(["mine"], MOVED)
+        assert manager.get_store_data(store, user_id="ada") == ["mine"]
 
 
 def test_an_audit_tells_who_did_what(stored: World, manager: StateManager) -> None:

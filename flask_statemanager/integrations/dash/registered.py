@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 from weakref import WeakSet, WeakValueDictionary
@@ -14,6 +15,7 @@ from ...errors import ConfigurationError
 
 Function = Callable[..., Any]
 
+_lock = threading.Lock()
 _apps: WeakSet[dash.Dash] = WeakSet()
 _managed: WeakValueDictionary[int, Function] = WeakValueDictionary()
 """What takes the place of which bare function; the managed one keeps it alive, so that its id is nobody else's."""
@@ -59,9 +61,11 @@ def _entries() -> Iterator[dict[str, Any]]:
 
 
 def _known() -> list[dash.Dash]:
+    with _lock:
+        found = list(_apps)
     # The latest app may be older than this module.
     latest = _get_app.APP
-    return list(_apps) if latest is None or latest in _apps else [*_apps, latest]
+    return found if latest is None or latest in found else [*found, latest]
 
 
 def _exchange(entry: dict[str, Any], bare: Function, managed: Function) -> None:
@@ -80,12 +84,17 @@ def _exchange(entry: dict[str, Any], bare: Function, managed: Function) -> None:
 
 @dash.hooks.setup()  # type: ignore[untyped-decorator]
 def _remember(app: dash.Dash) -> None:
-    _apps.add(app)
+    with _lock:
+        _apps.add(app)
 
 
 @dash.hooks.layout()  # type: ignore[untyped-decorator]
 def _look_again(layout: Any) -> Any:
-    # An app that was made before this module was imported, and was not the latest, is known by now.
-    _apps.add(dash.get_app())  # type: ignore[no-untyped-call]
-    _replace(_managed)
+    app = dash.get_app()  # type: ignore[no-untyped-call]
+    with _lock:
+        known = app in _apps
+        _apps.add(app)
+    if not known:
+        # It was made before this module was imported, and was not the latest.
+        _replace(_managed)
     return layout
