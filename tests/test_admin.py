@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -433,8 +434,8 @@ def test_every_answer_keeps_itself_from_others(farm: World) -> None:
         assert "Cookie" in headers["Vary"]
     for answer in answers[:-2]:
         assert not any(inline in answer.text for inline in ("<style", " style=", "onclick", "<script>"))
-        assert "http://" not in answer.text.replace("http://www.w3.org/2000/svg", "")
-        assert "https://" not in answer.text
+        for address in re.findall(r'(?:src|href|action)="([^"]*)"', answer.text):
+            assert address.startswith(("/admin/state", "#", "data:,", "/login?next=/admin/state/")), address
 
 
 def test_a_file_is_sent_as_one(farm: World) -> None:
