@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import flask
 import pytest
 from flask import Response, session
 from jinja2 import DictLoader
@@ -124,6 +125,26 @@ def test_nobody_is_let_in_without_the_permission_and_learns_nothing(farm: World,
             assert Operator(farm, "ben", ()).client.open(PREFIX + path, method=method).status_code == 403
     assert kept.done == []
     assert [Operator(farm).get(path).status_code for path in PATHS] == [200, 200, 200, 200, 404, 404]
+
+
+def test_where_nothing_is_the_application_s_hooks_find_out_who_asks(farm: World) -> None:
+    """Hooks that were registered after the state manager, too, as most applications register theirs."""
+    farm.app._got_first_request = False
+
+    @farm.app.before_request
+    def identify() -> None:
+        flask.request.environ["test.user"] = ("late", ["admin"])
+
+    somebody = Operator(farm, None)
+    assert somebody.get("/pets").status_code == 200
+    assert "There is no such page" in text_of(somebody.get("/no-such-page"))
+    for method, path, allowed in (
+        ("PUT", "/pets", "GET, HEAD"),
+        ("GET", "/pets/a/feed/x", None),
+        ("POST", "/", "GET, HEAD"),
+    ):
+        answer = somebody.client.open(PREFIX + path, method=method)
+        assert (answer.status_code, answer.headers.get("Allow")) == (405 if allowed else 200, allowed)
 
 
 def test_the_pages_are_off_unless_they_are_switched_on() -> None:

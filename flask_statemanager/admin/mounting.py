@@ -9,9 +9,10 @@ from functools import cached_property
 from pathlib import Path as FilePath
 from typing import Any
 
-from flask import Blueprint, Flask, Response, request
+from flask import Blueprint, Flask, Response, current_app, request
 from jinja2 import BaseLoader, ChoiceLoader, FileSystemLoader, PrefixLoader
-from werkzeug.exceptions import HTTPException, NotFound, default_exceptions
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, default_exceptions
+from werkzeug.routing import MapAdapter
 
 from ..config.settings import Settings
 from ..errors import ConfigurationError, StateManagerError
@@ -54,6 +55,13 @@ GROUPS: tuple[Pages, ...] = (
     user_stores.pages,
 )
 """All pages, a group for each face."""
+
+NOTHING = "nothing"
+"""What answers where there is no page."""
+
+METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+
+_NO_PAGE = "There is no such page: go on from the menu."
 
 HERE = FilePath(__file__).parent
 ORIGINAL = "/original/"
@@ -121,7 +129,9 @@ def _own(given: Any) -> Pages:
 def _check_names(groups: Iterable[Pages]) -> None:
     names = Counter(each.name for pages in groups for each in (*pages, pages.entry))
     entries = {pages.entry.name for pages in groups}
-    twice = sorted(name for name, number in names.items() if number - (name in entries) > 1 or name == "static")
+    twice = sorted(
+        name for name, number in names.items() if number - (name in entries) > 1 or name in ("static", NOTHING)
+    )
     if twice:
         raise ConfigurationError(f"Several admin pages or acts are called {', '.join(twice)}: give each its own name.")
 
@@ -142,6 +152,11 @@ def _blueprint(runtime: Runtime, frame: Frame, groups: Iterable[Pages]) -> Bluep
                 strict_slashes=each.rule != "/",
             )
     live.Stream(runtime).add_to(blueprint)
+    # Where nothing is, the application's hooks have to find out who asks before it is said, as everywhere else.
+    for rule in ("/", "/<path:_path>"):
+        blueprint.add_url_rule(
+            rule, NOTHING, _nothing, methods=METHODS, merge_slashes=False, strict_slashes=rule != "/"
+        )
     blueprint.register_error_handler(StateManagerError, frame.error)
     blueprint.register_error_handler(HTTPException, frame.error)
     blueprint.register_error_handler(Exception, _unexpected)
@@ -171,8 +186,22 @@ def _unexpected(error: Exception) -> Response:
     raise error
 
 
+def _nothing(_path: str = "") -> Response:
+    """Answer at a path where nothing is, or nothing for this method."""
+    adapter = current_app.create_url_adapter(request)
+    assert adapter is not None, "a request is answered"
+    known = {method for method in METHODS if _endpoint(adapter, method) != f"{BLUEPRINT}.{NOTHING}"}
+    if known:
+        raise MethodNotAllowed(sorted(known))
+    raise NotFound(_NO_PAGE)
+
+
+def _endpoint(adapter: MapAdapter, method: str) -> object:
+    return adapter.match(method=method)[0]
+
+
 def _routing_problems(prefix: str, frame: Frame) -> Callable[[], Response | None]:
-    """Return what answers below the prefix where nothing is at the path, as no blueprint is asked then."""
+    """Return what answers below the prefix to what not even the blueprint's last rule takes, such as ``//``."""
 
     def answer() -> Response | None:
         error = request.routing_exception
@@ -183,7 +212,6 @@ def _routing_problems(prefix: str, frame: Frame) -> Callable[[], Response | None
         closed = frame.admit()
         if closed is not None:
             return closed
-        nothing = error.code == NotFound.code
-        return frame.error(NotFound("There is no such page: go on from the menu.") if nothing else error)
+        return frame.error(NotFound(_NO_PAGE) if error.code == NotFound.code else error)
 
     return answer
