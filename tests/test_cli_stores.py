@@ -25,6 +25,7 @@ def stocked(terminal: None) -> Iterator[Operator]:
         application(
             STATEMANAGER_STORES_BACKEND="memory",
             STATEMANAGER_STORES_HISTORY=["filters"],
+            STATEMANAGER_STORES_ROLLOUT={"moving": 0},
             STATEMANAGER_TRACK_REQUESTS=True,
         )
     )
@@ -83,6 +84,12 @@ def test_a_browser_that_keeps_its_values_has_nothing_here(operator: Operator) ->
     assert "The browser keeps this value" in operator.refused("stores", "get", "a", "--user", "ada")
     for words in (("list",), ("set", "a", "1", "--user", "ada")):
         assert "The browser keeps the stores" in operator.refused("stores", *words)
+
+
+def test_what_moves_to_the_server_later_is_not_said_to_be_kept(stocked: Operator) -> None:
+    assert "STATEMANAGER_STORES_ROLLOUT" in stocked.refused("stores", "set", "moving", "1", "--user", "ada")
+    assert "STATEMANAGER_STORES_ROLLOUT" in stocked.refused("stores", "get", "moving", "--user", "ada")
+    assert stocked.said("stores", "list") == ["No stores found."]
 
 
 def test_values_are_carried_to_another_backend(stocked: Operator) -> None:

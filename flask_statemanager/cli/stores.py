@@ -20,7 +20,7 @@ from ..stores.entry import StoreEntry
 from ..stores.manager import StateManager
 from ..stores.names import checked, names_of, prefixes
 from ..stores.opened import present_stores
-from ..stores.sentinels import CLIENT_MANAGED
+from ..stores.sentinels import CLIENT_MANAGED, NO_UPDATE
 from ..stores.server import SERVERS, ServerStateBackend
 from .arguments import json_object
 from .effects import counted, sheet_of
@@ -78,7 +78,10 @@ def get(store_id: str, user: str | None) -> None:
     """  # noqa: D301 - click ends the help at \f
     found = StateManager().get_store_data(store_id, _ABSENT, user)
     if found is CLIENT_MANAGED:
-        raise click.ClickException("The browser keeps this value: STATEMANAGER_STORES_BACKEND is 'client'.")
+        raise click.ClickException(
+            "The browser keeps this value: STATEMANAGER_STORES_BACKEND is 'client', or STATEMANAGER_STORES_ROLLOUT "
+            "leaves the store with this user's browser."
+        )
     if found is _ABSENT:
         raise StateNotFound(store_id, kind="key")
     say(_written(found))
@@ -130,9 +133,18 @@ def exists(ctx: click.Context, store_id: str, user: str | None) -> None:
 def set_store(
     *, store_id: str, value: str, user: str | None, ttl: float | None, as_text: bool, expect: int | None
 ) -> None:
-    """Keep a value in a STORE, JSON or else text."""
+    """Keep a value in a STORE, JSON or else text.
+
+    \f
+
+    :raises click.ClickException: when the browser keeps it.
+    """  # noqa: D301 - click ends the help at \f
     _server()
-    StateManager().set_store_data(store_id, given(value, text=as_text), ttl, user, expect=expect)
+    if StateManager().set_store_data(store_id, given(value, text=as_text), ttl, user, expect=expect) is not NO_UPDATE:
+        raise click.ClickException(
+            f"The browser of this user keeps {store_id!r} still: STATEMANAGER_STORES_ROLLOUT says for whom the server "
+            "keeps it."
+        )
     say(f"{printable(store_id)}: kept")
 
 
