@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,9 @@ def test_the_steps_of_a_flow_show_where_it_is(world: World, ada: Operator) -> No
     begun(world)
     page = text_of(ada.get("/conversations/member:m1"))
     assert "handle here input" in page
-    assert "Make an offer" in text_of(ada.get("/conversations"))
+    listed = text_of(ada.get("/conversations"))
+    assert "Make an offer" in listed
+    assert "stateDiagram-v2" in listed
 
 
 def test_a_stuck_conversation_is_recovered_and_the_trail_says_by_whom(any_world: World) -> None:
@@ -123,6 +126,15 @@ def test_a_stuck_conversation_is_recovered_and_the_trail_says_by_whom(any_world:
         assert word in page
     assert "intervention" in text_of(ada.get(at + "?event=intervention"))
     assert "is known" in text_of(ada.get(at + "?event=nothing"))
+
+
+def test_a_trail_is_sent_as_a_file(world: World, ada: Operator) -> None:
+    begun(world)
+    lines = [json.loads(line) for line in ada.get("/conversations/trail/member:m1").text.splitlines()]
+    assert [line["event"] for line in lines] == ["authenticated", "transition", "data", "transition"]
+    assert "s3cret" not in str(lines)
+    assert ada.get("/conversations/trail/member:m1?event=data").text.count("\n") == 1
+    assert ada.get("/conversations/trail/member:nobody").status_code == 404
 
 
 def test_the_gentlest_way_is_taken_by_itself(world: World, ada: Operator) -> None:

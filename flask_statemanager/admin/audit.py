@@ -25,7 +25,7 @@ pages = Pages("audit", "Audit", order=80)
 PAGE = 50
 """The most changes, and refusals, of a page."""
 
-LOOK_AT = 50_000
+LOOK_AT = 25_000
 """How many entries of the log are looked at for a page."""
 
 LABELS = {

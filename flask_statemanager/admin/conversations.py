@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
@@ -17,13 +18,14 @@ from ..errors import ConfigurationError, StateNotFound, StateValidationError
 from ..flows.audit import Audit, AuditEvent
 from ..flows.channel import CHANNEL, MEMBER, Channel, channel_at, decoded, member_key
 from ..flows.damage import sound
+from ..flows.diagram import mermaid
 from ..flows.document import CHANNELS, FLOW, linked_to
 from ..flows.flow import Flow
 from ..flows.parts import FlowParts
 from ..flows.recovery import RUNGS
 from ..flows.session import FlowSession
 from ..kv.value import VALUE
-from .answers import Done, Shown
+from .answers import Done, Download, Shown
 from .page import Pages
 from .visit import Visit, Writing
 
@@ -40,6 +42,9 @@ STEP = 100
 
 EVENTS = 50
 """From how many of the newest turns the trail is shown."""
+
+EXPORTED = 1000
+"""Of how many of the newest turns a file holds the trail."""
 
 SECRETS = (*FLOW_SECRETS, "jwt_token")
 
@@ -102,7 +107,8 @@ def list_conversations(visit: Visit) -> Shown:
         listing = Listing(list(_rows(parts, [name])), None)
     else:
         listing = _listing(parts, query.get("kind", ""), query.get("after"))
-    values = {"listing": listing, "found": name, "problem": problem, "flows": registry.flows}
+    drawn = {flow.name: mermaid(flow) for flow in registry.flows.values()}
+    values = {"listing": listing, "found": name, "problem": problem, "flows": registry.flows, "drawn": drawn}
     return Shown("conversations.html", values)
 
 
@@ -177,18 +183,32 @@ def show_conversation(visit: Visit, name: str) -> Shown:
         "flow": visit.covered(flow),
         "defined": _defined(visit, flow),
         "document": visit.covered(session.get_state(), () if visit.revealed else SECRETS),
-        "events": _events(visit, parts, session),
+        "events": _events(visit, parts, session, EVENTS),
         "ways": list(WAYS.items()),
         "previous": [visit.covered(step) for step in reversed(flow.get("previous", ()))],
     }
     return Shown("conversation.html", values)
 
 
+@pages.show("/conversations/trail/<path:name>", "trail")
+def export_trail(visit: Visit, name: str) -> Download:
+    """Send the trail of a conversation as lines of JSON, the oldest entry first.
+
+    :param visit: the visit.
+    :param name: the name of its key.
+    """
+    parts = visit.runtime.reception.parts()
+    session = _opened(parts, name)
+    events = _events(visit, parts, session, EXPORTED) or []
+    lines = (json.dumps(visit.covered(event.to_dict()), ensure_ascii=False) + "\n" for event in reversed(events))
+    return Download(lines, "application/x-ndjson", f"trail-{session.channel.type}.ndjson")
+
+
 def _defined(visit: Visit, flow: JSONObject) -> Flow | None:
     return visit.runtime.declarations.flows.registry.find(flow.get("path"))
 
 
-def _events(visit: Visit, parts: FlowParts, session: FlowSession) -> list[AuditEvent] | None:
+def _events(visit: Visit, parts: FlowParts, session: FlowSession, limit: int) -> list[AuditEvent] | None:
     """Return the trail, or None where the backend keeps none that could be read."""
     try:
         audit = Audit(parts)
@@ -197,8 +217,8 @@ def _events(visit: Visit, parts: FlowParts, session: FlowSession) -> list[AuditE
     member, channel = session.document.get("member_id"), session.channel
     event = visit.query.get("event") or None
     if member is not None:
-        return audit.of_member(member, limit=EVENTS, event=event)
-    return audit.of_channel(channel.type, channel.identifier, limit=EVENTS, event=event)
+        return audit.of_member(member, limit=limit, event=event)
+    return audit.of_channel(channel.type, channel.identifier, limit=limit, event=event)
 
 
 # -- what can be done --------------------------------------------------------------------------------------------------
