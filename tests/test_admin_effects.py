@@ -14,6 +14,8 @@ from flask_statemanager import Machine, PermanentFailure, StorageUnavailable, Tr
 from flask_statemanager.admin import jobs, longwork
 from flask_statemanager.admin.causes import cause_of
 from flask_statemanager.admin.visit import Visit
+from flask_statemanager.core.held import put
+from flask_statemanager.core.record import Key, Origin
 from flask_statemanager.security.identity import Identity
 from tests.admin_client import ADMIN, Operator, text_of, with_logins
 from tests.worlds import World, build, entered, uri_for
@@ -156,9 +158,6 @@ def test_secrets_are_shown_to_whoever_says_why(memory: Shop) -> None:
 
 def test_what_people_say_in_conversations_is_not_shown(memory: Shop) -> None:
     bucket = memory.world.runtime.shelves.kept("flows").bucket
-    from flask_statemanager.core.held import put
-    from flask_statemanager.core.record import Key, Origin
-
     value = {"outgoing": [{"body": {"text": "my diagnosis is bad"}, "key": "k"}], "auth": {"token": "t0ken-of-hers"}}
     bucket.write(
         "message:1",
@@ -220,7 +219,7 @@ def test_an_effect_is_discarded_after_a_question_and_with_a_reason(shop: Shop) -
     done = shop.ada.post(f"{path}/discard", {"confirmed": "yes", "reason": "she left"}, at=path)
     assert "is discarded" in text_of(shop.ada.follow(done))
     found = shop.states.get_effect(number)
-    assert (found.status, found.error[:34]) == ("cancelled", "discarded by ada (admin): she left ")
+    assert (found.status, found.error[:35]) == ("cancelled", "discarded by ada (admin): she left ")
 
 
 def test_of_two_operators_the_second_is_told_what_the_first_did(shop: Shop) -> None:

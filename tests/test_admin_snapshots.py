@@ -420,9 +420,10 @@ def test_a_process_without_threads_says_so(memory: Shop, monkeypatch: pytest.Mon
     def none(_self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    with monkeypatch.context() as patched, pytest.raises(Problem, match="no thread to give"):
+    with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", none)
-        works.begin(Task("Count", Slow(), "counting"), actor="ada")
+        with pytest.raises(Problem, match="no thread to give"):
+            works.begin(Task("Count", Slow(), "counting"), actor="ada")
     slow = Slow()
     slow.let_go.set()
     assert works.begin(Task("Count", slow, "counting"), actor="ada").state == "done"

@@ -21,7 +21,6 @@ from werkzeug.test import TestResponse
 from example_app import accounts, counters, create_app, ledger, mails, preferences, purchases, reports, switches
 from example_app.__main__ import prepare
 from example_app.clock import clock
-from example_app.drawing import draw
 from example_app.extensions import db, state_manager, unit_of_work
 from example_app.features import is_enabled, set_rollout
 from example_app.machines import MACHINES
@@ -685,10 +684,8 @@ def test_lists_filter_and_page_by_key(make_app: MakeApp) -> None:
 
 def test_every_machine_is_drawn_inside_its_picture(app: Flask, demo: Visitor) -> None:
     for kind, machine in MACHINES.items():
-        drawing = draw(machine)
-        assert [box.name for box in drawing.boxes] == list(machine.statuses)
-        assert all(0 < arc.x < drawing.width and 0 < arc.y < drawing.height for arc in drawing.arcs)
         page = demo.get(f"/machines/{kind}")
+        assert page.count('<g class="box">') == len(machine.statuses)
         assert "stateDiagram-v2" in page
         assert "digraph" in page
     assert "There is no type" in demo.get("/machines/nothing", 404)

@@ -6,10 +6,10 @@ from typing import Any
 
 from flask import Blueprint, abort, render_template
 
+from flask_statemanager.admin.drawing import draw
 from flask_statemanager.lifecycle.diagram import dot, mermaid
 
 from ..access import login_required
-from ..drawing import draw
 from ..machines import MACHINES
 
 blueprint = Blueprint("machines", __name__, url_prefix="/machines")
@@ -19,9 +19,7 @@ blueprint = Blueprint("machines", __name__, url_prefix="/machines")
 @login_required
 def index() -> Any:
     """List the machines."""
-    return render_template(
-        "machines.html", machines={kind: (machine, draw(machine)) for kind, machine in MACHINES.items()}
-    )
+    return render_template("machines.html", machines={kind: draw(machine) for kind, machine in MACHINES.items()})
 
 
 @blueprint.get("/<state_type>")

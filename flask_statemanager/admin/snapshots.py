@@ -15,6 +15,7 @@ from .answers import Done, Shown
 from .longwork import Outcome, Task, begun, works_of
 from .page import Pages
 from .progress import ENDED_WELL, Report, Work
+from .rate import BUCKET as RATES
 from .visit import Visit
 
 pages = Pages("snapshots", "Snapshots", order=70)
@@ -206,9 +207,9 @@ def short(snapshot: Snapshot) -> str:
 
 
 def _buckets(archive: Archive) -> tuple[tuple[str, ...], str | None]:
-    """Return the buckets that snapshots can be made of, or why there are none."""
+    """Return the buckets to make snapshots of, or why there are none; how often who acts here belongs in none."""
     try:
-        names = archive.stores.chosen(None)
+        names = tuple(name for name in archive.stores.chosen(None) if name != RATES)
         archive.stores.groups(names)
     except ConfigurationError as error:
         return (), str(error)
