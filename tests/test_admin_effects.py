@@ -59,9 +59,9 @@ class Shop:
         return [each.id for each in self.states.list_effects(**wanted)]
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql"])
 def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
-    """Dead letters on each store of states."""
+    """Dead letters on each database."""
     world = with_logins(build(request.param, uri_for(request.param, tmp_path, request), **ADMIN))
     for ready in entered(world):
         yield Shop(ready)
@@ -132,19 +132,19 @@ def test_one_effect_is_shown_with_what_it_was_given_and_why_it_failed(shop: Shop
     assert "state:u1:1:mail" in words
 
 
-def test_what_an_effect_holds_is_inert(shop: Shop) -> None:
-    for path in ("/effects", f"/effects/{shop.ids()[0]}"):
-        answer = shop.ada.get(path)
+def test_what_an_effect_holds_is_inert(memory: Shop) -> None:
+    for path in ("/effects", f"/effects/{memory.ids()[0]}"):
+        answer = memory.ada.get(path)
         assert "<script>alert" not in answer.text
         assert "&lt;script&gt;alert(1)" in answer.text
         assert "{{ 7 * 7 }}" in html.unescape(answer.text)
 
 
-def test_secrets_are_covered_in_the_data_and_in_the_traceback(shop: Shop) -> None:
-    number = shop.ids(state_id="u1")[0]
+def test_secrets_are_covered_in_the_data_and_in_the_traceback(memory: Shop) -> None:
+    number = memory.ids(state_id="u1")[0]
     for path in ("/effects", f"/effects/{number}"):
-        assert "hunter" not in shop.ada.get(path).text
-        assert "no mailbox for [redacted]" in text_of(shop.ada.get(path))
+        assert "hunter" not in memory.ada.get(path).text
+        assert "no mailbox for [redacted]" in text_of(memory.ada.get(path))
 
 
 def test_secrets_are_shown_to_whoever_says_why(memory: Shop) -> None:
@@ -222,14 +222,14 @@ def test_an_effect_is_discarded_after_a_question_and_with_a_reason(shop: Shop) -
     assert (found.status, found.error[:35]) == ("cancelled", "discarded by ada (admin): she left ")
 
 
-def test_of_two_operators_the_second_is_told_what_the_first_did(shop: Shop) -> None:
-    number = shop.ids(state_id="u1")[0]
+def test_of_two_operators_the_second_is_told_what_the_first_did(memory: Shop) -> None:
+    number = memory.ids(state_id="u1")[0]
     path = f"/effects/{number}"
-    ben = Operator(shop.world, "ben")
-    shop.ada.post(f"{path}/discard", {"confirmed": "yes", "reason": "no"}, at=path)
+    ben = Operator(memory.world, "ben")
+    memory.ada.post(f"{path}/discard", {"confirmed": "yes", "reason": "no"}, at=path)
     late = ben.post(f"{path}/discard", {"confirmed": "yes", "reason": "never"}, at=path)
     assert "it is cancelled, and cannot be discarded" in text_of(late)
-    assert "discarded by ada" in shop.states.get_effect(number).error
+    assert "discarded by ada" in memory.states.get_effect(number).error
 
 
 def test_all_dead_letters_are_retried_at_once(shop: Shop) -> None:

@@ -51,9 +51,9 @@ def payment() -> Machine:
     )
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql"])
 def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    """An application with admin pages and a type of its own, on each store of states."""
+    """An application with admin pages and a type of its own, on each database."""
     world = with_logins(build(request.param, uri_for(request.param, tmp_path, request), **ADMIN))
     for ready in entered(world):
         declare(ready)
