@@ -44,7 +44,7 @@ class Walk(LiveWalk, ManagerWalk, Talk):
             self.switch, self.report, self.visits, self.too_often, self.api_reads, self.api_writes, self.problems,
             self.not_found, self.chat_wrong, self.chat_back, self.chat_phone, self.chat_webhook, self.chat_timeout,
             self.statistics, self.tracked, self.described, self.kept_apart, self.live, self.socket,
-            self.managed,
+            self.managed, self.managed_state, self.managed_effect, self.managed_snapshot,
             self.log_out,
         ]  # fmt: skip
 

@@ -14,7 +14,21 @@ from selenium.webdriver.remote.webelement import WebElement
 from tests.servers.browser import status, tell
 from tests.servers.demo import Demo
 
-PATIENCE = 90.0
+OF_A_STATE = (("state", "/states/", ""), ("editor", "/state-editor/", ""), ("rollback", "/state-rollback/", "?to=2"))
+"""Pages of a state, by the path before its id and the query behind it."""
+
+BEHIND = {
+    "type": ("/types", "a[href$='/types/user']"),
+    "bucket": ("/keys", "a[href$='/keys/kv']"),
+    "key": ("/keys/kv?prefix=switch:", "a[href*='/key/']"),
+    "effect": ("/effects", "tbody a[href*='/effects/']"),
+    "conversation": ("/conversations", "tbody a[href*='/conversations/']"),
+    "refusals": ("/audit", "a[href$='/refusals']"),
+    "snapshot": ("/snapshots", "tbody a[href*='/snapshots/']"),
+}
+"""Pages that another one leads to, with the link there."""
+
+PATIENCE = 60.0
 """Seconds in which a page must show what it is waited for; it takes far less."""
 
 
@@ -49,6 +63,23 @@ class Operator:
         self.window.get(f"{self.home}{path}")
         assert status(self.window) == code, self.words
 
+    def pages(self, newcomer: str) -> list[tuple[str, str]]:
+        """Return the names and paths of all pages: what the navigation leads to, and one of each kind behind it.
+
+        :param newcomer: the id of a state with a history.
+        """
+        self.open()
+        links = [link.get_attribute("href") or "" for link in self.all("nav a")]
+        paths = [link.removeprefix(self.home) for link in dict.fromkeys(links) if link.startswith(self.home)]
+        found = [(path.partition("?")[0].strip("/") or "overview", path) for path in paths]
+        found += [(name, f"{path}{newcomer}{query}") for name, path, query in OF_A_STATE]
+        found.append(("new", "/new-state"))
+        for name, (page, selector) in BEHIND.items():
+            self.open(page)
+            link = self.window.find_element(By.CSS_SELECTOR, f"main {selector}").get_attribute("href") or ""
+            found.append((name, link.removeprefix(self.home)))
+        return found
+
     def follow(self, text: str, within: str = "body") -> None:
         """Follow a link.
 
@@ -56,6 +87,13 @@ class Operator:
         :param within: the part of the page, as a CSS selector.
         """
         self._named(f"{within} a", text).click()
+
+    def all(self, selector: str) -> list[WebElement]:
+        """Return parts of the page.
+
+        :param selector: which, in CSS.
+        """
+        return self.window.find_elements(By.CSS_SELECTOR, selector)
 
     def form(self, ending: str) -> WebElement:
         """Return a form.
@@ -86,11 +124,12 @@ class Operator:
         """Press a button of a form.
 
         :param form: the form.
-        :param text: how it reads.
+        :param text: how it reads, or begins.
         """
         buttons = {button.text: button for button in form.find_elements(By.TAG_NAME, "button")}
-        assert text in buttons, f"no button {text!r} among {list(buttons)}"
-        buttons[text].click()
+        fitting = [button for found, button in buttons.items() if found.startswith(text)]
+        assert fitting, f"no button {text!r} among {list(buttons)}"
+        fitting[0].click()
 
     def see(self, *texts: str) -> None:
         """Wait until the page shows something.
@@ -98,6 +137,21 @@ class Operator:
         :param texts: all of it.
         """
         self.wait(lambda: all(text in self.words for text in texts), f"{texts} is not there")
+
+    def go_on(self, *texts: str) -> None:
+        """Wait until work is done, which has a page of its own where it takes a while, and see what follows.
+
+        :param texts: what the page that follows shows.
+        """
+
+        def arrived() -> bool:
+            for link in self.all("a.button"):
+                if link.text == "Go on":
+                    link.click()
+                    return False
+            return all(text in self.words for text in texts)
+
+        self.wait(arrived, f"{texts} is not there")
 
     def wait(self, condition: Callable[[], object], otherwise: str) -> None:
         """Wait until something is so.
@@ -127,8 +181,10 @@ class Operator:
         for _ in range(most):
             self.keys(Keys.TAB)
             here = self.window.switch_to.active_element
-            passed.append(here.text or here.get_attribute("name") or here.tag_name)
-            assert self._shows_focus(here), f"{passed[-1]!r} has the focus, and nobody sees it"
+            # Behind the last stop comes the browser itself, which the page stands for.
+            around = here.tag_name == "body"
+            passed.append("" if around else " ".join(here.text.split()) or here.get_attribute("name") or here.tag_name)
+            assert around or self._shows_focus(here), f"{passed[-1]!r} has the focus, and nobody sees it"
             if passed[-1] == text or here.get_attribute("name") == text:
                 return here
         raise AssertionError(f"no way to {text!r} past {passed}")
@@ -140,12 +196,11 @@ class Operator:
         """
         webdriver.ActionChains(self.window).send_keys(*typed).perform()
 
-    def has_loaded_since(self, mark: str) -> bool:
-        """Tell whether another page was loaded since :meth:`mark` was called.
-
-        :param mark: what it was called with.
-        """
-        return self.window.execute_script("return window.mark") != mark
+    @property
+    def marked(self) -> str | None:
+        """What the page was told to remember; None when another one was loaded since."""
+        found: str | None = self.window.execute_script("return window.mark || null")
+        return found
 
     def mark(self, mark: str) -> None:
         """Have the page remember something, as long as it is not loaded anew.
@@ -159,7 +214,7 @@ class Operator:
         tell(self.window, "Network.clearBrowserCookies")
 
     def _named(self, selector: str, text: str) -> WebElement:
-        found = {element.text: element for element in self.window.find_elements(By.CSS_SELECTOR, selector)}
+        found = {element.text: element for element in self.all(selector)}
         assert text in found, f"no {selector} {text!r} among {list(found)}"
         return found[text]
 

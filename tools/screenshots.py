@@ -8,28 +8,25 @@ also shown by day, at night and on a phone, as PNG files in a folder, to be look
 
 import argparse
 import base64
-from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
 
 from selenium import webdriver
-from selenium.webdriver.common.by import By
 
-from example_app.visit import expect, require
+from example_app.visit import expect
 from example_app.walk import Walk
+from tests.operators import Operator
 from tests.servers.accessibility import violations
-from tests.servers.browser import ChromeDriver, look, status, tell
-from tests.servers.demo import Demo, fail_a_mail
+from tests.servers.browser import ChromeDriver, look, tell
+from tests.servers.demo import Demo, enliven
 
 SAVED = Path(__file__).resolve().parent.parent / "docs" / "_static" / "admin"
-ADMIN = "admin/state"
 LOOKS = {"day": {}, "night": {"dark": True}, "phone": {"narrow": True}}
 TALLEST = 1600
 """Pixels of a picture in the documentation; of a longer page it shows the beginning."""
 
 
 def live(walk: Walk) -> None:
-    """Have things happen in the demo: logins, a registration, changes, a conversation, an effect that fails.
+    """Have things happen in the demo: logins, a registration, changes, purchases.
 
     :param walk: walks through it.
     """
@@ -44,27 +41,9 @@ def live(walk: Walk) -> None:
         walk.suspend_for_a_while,
         walk.buy,
         walk.refund,
-        walk.chat_onboard,
     ):
         step()
-    fail_a_mail(walk, "gone")
-    expect(walk.customer.get(f"{ADMIN}/"), 403)
-
-
-def pages(window: webdriver.Remote, root: str, newcomer: str) -> Iterator[tuple[str, str]]:
-    """Yield the pages, by name and address: what the navigation leads to, and one of each kind behind it.
-
-    :param window: the browser, which is logged in.
-    :param root: the address of the demo.
-    :param newcomer: the id of a state with a history.
-    """
-    window.get(f"{root}{ADMIN}/")
-    links = [link.get_attribute("href") or "" for link in window.find_elements(By.CSS_SELECTOR, "nav a")]
-    for link in dict.fromkeys(links):
-        name = link.partition("?")[0].removeprefix(f"{root}{ADMIN}").strip("/")
-        if link.startswith(f"{root}{ADMIN}"):
-            yield name or "overview", link
-    yield "state", f"{root}{ADMIN}/states/{quote(newcomer)}"
+    expect(walk.customer.get("admin/state/"), 403)
 
 
 def picture(window: webdriver.Remote, kind: str, tallest: int) -> bytes:
@@ -83,20 +62,19 @@ def picture(window: webdriver.Remote, kind: str, tallest: int) -> bytes:
     return base64.b64decode(tell(window, "Page.captureScreenshot", format=kind, clip=clip, **quality)["data"])
 
 
-def take(window: webdriver.Remote, root: str, newcomer: str, looks: Path | None) -> None:
+def take(operator: Operator, newcomer: str, looks: Path | None) -> None:
     """Take all pictures.
 
-    :param window: the browser, which is logged in.
-    :param root: the address of the demo.
+    :param operator: is logged in.
     :param newcomer: the id of a state with a history.
     :param looks: where to put a picture of each page in each look; None for nowhere.
     """
+    window = operator.window
     SAVED.mkdir(parents=True, exist_ok=True)
-    for name, address in list(pages(window, root, newcomer)):
+    for name, path in operator.pages(newcomer):
         for title, asked in LOOKS.items() if looks is not None else [("day", LOOKS["day"])]:
             look(window, **asked)
-            window.get(address)
-            require(status(window) == 200, f"{address} answers {status(window)}")
+            operator.open(path)
             if title == "day":
                 (SAVED / f"{name}.webp").write_bytes(picture(window, "webp", TALLEST))
             if looks is not None:
@@ -114,8 +92,9 @@ def main() -> None:
     with Demo() as demo, ChromeDriver() as driver, driver.window() as window:
         walk = demo.walk()
         live(walk)
+        enliven(demo, walk)
         demo.sign_in(window)
-        take(window, demo.root, walk.newcomer, looks)
+        take(Operator(window, demo), walk.newcomer, looks)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from .page import Pages
 from .progress import Report
 from .visit import Visit
 
-pages = Pages("effects", "Effects", order=50)
+pages = Pages("effects", "Effects", order=44)
 
 EVERY = "all"
 STATUSES = ((DEAD, "Dead letters"), (PENDING, "Waiting"), (DONE, "Done"), (CANCELLED, "Discarded"), (EVERY, "All"))

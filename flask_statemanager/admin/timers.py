@@ -16,7 +16,7 @@ from .jobs import PAGE, jobs_kept, number_in, paged
 from .page import Pages
 from .visit import Visit
 
-pages = Pages("timers", "Timers", order=60)
+pages = Pages("timers", "Timers", order=46)
 
 EVERY = "all"
 DUE = {"": None, "now": timedelta(0), "hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7)}

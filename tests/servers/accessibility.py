@@ -9,9 +9,12 @@ from tests.servers.executables import axe_script
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 """What is asked for: WCAG at the levels A and AA, and what is good practice beyond."""
 
+COLOURS = ["color-contrast", "link-in-text-block"]
+"""The rules that go by how a page is coloured: all that can be otherwise about the same page at night."""
+
 _RUN = """
-const [rules, done] = arguments;
-axe.run(document, {runOnly: {type: "tag", values: rules}, resultTypes: ["violations"]}).then(
+const [type, values, done] = arguments;
+axe.run(document, {runOnly: {type, values}, resultTypes: ["violations"]}).then(
   (found) => done(found.violations.flatMap((rule) => rule.nodes.map(
     (node) => `${rule.id}: ${rule.help}: ${node.html.slice(0, 300)}: ${node.failureSummary}`
   ))),
@@ -20,14 +23,16 @@ axe.run(document, {runOnly: {type: "tag", values: rules}, resultTypes: ["violati
 """
 
 
-def violations(window: webdriver.Remote) -> list[str]:
+def violations(window: webdriver.Remote, *, colours: bool = False) -> list[str]:
     """Return what keeps somebody from using the page that a browser shows.
 
     :param window: the browser.
+    :param colours: whether only its colours are looked at.
     :returns: a line each: the rule, the element, what is wrong with it.
     :raises ServerMissing: when axe-core was not fetched.
     """
     window.set_script_timeout(120)
     if not window.execute_script("return typeof axe === 'object'"):
         window.execute_script(axe_script().read_text(encoding="utf-8"))
-    return [str(each) for each in window.execute_async_script(_RUN, RULES)]
+    asked = ("rule", COLOURS) if colours else ("tag", RULES)
+    return [str(each) for each in window.execute_async_script(_RUN, *asked)]

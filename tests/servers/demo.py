@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -70,6 +71,18 @@ class Demo(Server):
             return True
         return False
 
+    def elsewhere(self, *words: str) -> str:
+        """Have another process do something in it.
+
+        :param words: a command of ``flask state``.
+        :returns: what it prints.
+        """
+        application = f"tests.processes.demo:build({str(self.instance)!r})"
+        command = [sys.executable, "-m", "flask", "--app", application, "state", *words]
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
     def walk(self) -> Walk:
         """Return what walks through it by HTTP, step by step."""
         return Walk(self.root, TOKEN, LOGINS, SECRET)
@@ -99,6 +112,18 @@ def fail_a_mail(walk: Walk, login: str) -> str:
     key = f"state:{state_id}:2:suspension-mail dead"
     wait_for(lambda: key in walk.operator.get("mails/").words, "there is no dead letter")
     return state_id
+
+
+def enliven(demo: Demo, walk: Walk) -> None:
+    """Have something be on every page: a conversation, a switch, a dead letter, a snapshot.
+
+    :param demo: the demo.
+    :param walk: walks through it, logged in.
+    """
+    walk.chat_onboard()
+    walk.switch()
+    fail_a_mail(walk, "gone")
+    demo.elsewhere("snapshot", "create", "--bucket", "kv")
 
 
 @pytest.fixture(scope="module")
