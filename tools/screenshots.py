@@ -21,7 +21,7 @@ from tests.servers.demo import Demo, enliven
 
 SAVED = Path(__file__).resolve().parent.parent / "docs" / "_static" / "admin"
 LOOKS = {"day": {}, "night": {"dark": True}, "phone": {"narrow": True}}
-TALLEST = 1600
+TALLEST = 1100
 """Pixels of a picture in the documentation; of a longer page it shows the beginning."""
 
 
@@ -57,7 +57,7 @@ def picture(window: webdriver.Remote, kind: str, tallest: int) -> bytes:
     # A window of this height shows what stands beside the page as high as the page.
     size = {"width": width, "height": min(height, tallest)}
     tell(window, "Emulation.setDeviceMetricsOverride", **size, deviceScaleFactor=1, mobile=width < 600)
-    quality = {"quality": 80} if kind == "webp" else {}
+    quality = {"quality": 75} if kind == "webp" else {}
     clip = {"x": 0, "y": 0, **size, "scale": 1}
     return base64.b64decode(tell(window, "Page.captureScreenshot", format=kind, clip=clip, **quality)["data"])
 
