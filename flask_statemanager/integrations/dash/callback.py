@@ -10,13 +10,12 @@ from typing import Any, TypeVar, cast
 from dash import set_props
 
 from ...errors import ConfigurationError, shown
-from ...stores.config import MEMORY
-from ...stores.opened import present_stores
 from .answers import Outputs, OutputStores
+from .background import at_work, session_components
 from .binding import Binding
 from .filling import StoreParameters
 from .registered import put_in_place
-from .running import ABSENT, at_work, in_background, is_state, sent
+from .running import ABSENT, is_state, sent
 from .session import COMPONENT, admitted, issued
 from .stores import StoreId
 
@@ -70,6 +69,8 @@ class _Managed:
     ) -> None:
         self._function = function
         self._session = session
+        if session is not None:
+            session_components.add(session)
         self._outputs = outputs
         self._binding = Binding(function, stores)
         self._parameters = StoreParameters(stores, self._binding)
@@ -112,8 +113,6 @@ class _Managed:
 
     def _admit(self, values: dict[str, Any]) -> None:
         claimed = _claimed(self._session)
-        if in_background():
-            _check_background(claimed, self._session)
         found = admitted(claimed)
         if self._session is not None and found.renew and is_state(self._session):
             set_props(self._session, {"data": issued()})
@@ -127,18 +126,3 @@ class _Managed:
 def _claimed(component: str | None) -> Any:
     found = ABSENT if component is None else sent(component)
     return None if found is ABSENT else found
-
-
-def _check_background(claimed: Any, component: str | None) -> None:
-    stores = present_stores()
-    if stores.kind == MEMORY:
-        raise ConfigurationError(
-            "A background callback runs in a process of its own, which does not see what this one has in memory: "
-            "set STATE_BACKEND to redis or database."
-        )
-    if stores.server is not None and stores.config.enable_user_isolation and claimed is None:
-        raise ConfigurationError(
-            "Dash tells the results of background callbacks apart by their inputs, so that a user could get another "
-            f"one's: pass State({component or COMPONENT!r}, 'data') to it, and put create_session_component() into the "
-            "layout, which must be a function."
-        )

@@ -12,8 +12,9 @@ from ...stores.config import CLIENT, DATABASE, REDIS, StateManagerConfig
 from ...stores.opened import OpenStores, present_stores
 from ...stores.server import SERVERS
 from .answers import Outputs
+from .background import at_work
 from .callback import state_managed_callback
-from .running import ABSENT, at_work, sent
+from .running import ABSENT, sent
 from .session import COMPONENT, admitted
 from .stores import StoreId
 

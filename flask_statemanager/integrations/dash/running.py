@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import dash
 from dash.dependencies import Wildcard
 from dash.exceptions import MissingCallbackContextException
-from flask import Flask, has_request_context, request
-from werkzeug.test import EnvironBuilder
+from flask import has_request_context, request
 
 from ...errors import StateValidationError, shown
-from .registered import app_of
 
 Pattern = Mapping[str, Any]
 
@@ -38,11 +35,12 @@ def _is_running() -> bool:
 
     An asynchronous callback leaves its context behind, to whatever its thread works on next.
     """
+    if in_background():
+        return True
     try:
-        path = dash.ctx.path
+        return has_request_context() and bool(dash.ctx.path == request.full_path)
     except _NO_CALLBACK:
         return False
-    return bool(path == request.full_path) if has_request_context() else in_background()
 
 
 def sent(component_id: str, prop: str = "data") -> Any:
@@ -140,24 +138,3 @@ def store_id_of(component_id: Any) -> str:
     if isinstance(component_id, dict):
         return json.dumps(component_id, sort_keys=True, separators=(",", ":"))
     return str(component_id)
-
-
-@contextmanager
-def at_work(callback: Callable[..., Any] | None = None) -> Iterator[None]:
-    """Have the request of the browser at hand, also in the process of a background callback.
-
-    :param callback: the managed callback, by which its app is known among several.
-    """
-    server = app_of(callback).server if in_background() else None
-    if has_request_context() or not isinstance(server, Flask):
-        yield
-        return
-    headers = {name: value for name, value in dash.ctx.headers.items() if name.lower() not in _OF_BODY}
-    environ = EnvironBuilder(path=dash.ctx.path, headers=headers).get_environ()
-    if dash.ctx.remote:
-        environ["REMOTE_ADDR"] = dash.ctx.remote
-    with server.request_context(environ):
-        yield
-
-
-_OF_BODY = ("content-length", "content-type", "transfer-encoding")

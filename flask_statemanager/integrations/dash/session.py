@@ -17,6 +17,7 @@ from ...errors import ConfigurationError, StateManagerError
 from ...globals import find_runtime
 from ...stores.opened import present_stores
 from ...stores.users import generate_session_id, get_user_context
+from .running import in_background
 
 COMPONENT = "user-session-id"
 """The component that holds the id of a page, where nothing else is said."""
@@ -82,6 +83,9 @@ def admitted(sent: Any) -> Admission:
     if not stores.config.enable_user_isolation or (sent is None and stores.server is None):
         return Admission(None)
     user = get_user_context()
+    if in_background():
+        # The request has admitted them.
+        return Admission(user)
     if sent is None or (user is not None and sent == user):
         return Admission(user)
     try:
