@@ -8,11 +8,12 @@ from typing import Any
 
 import dash
 import diskcache
+import pandas as pd
 import pytest
 from dash import ALL, MATCH, Input, Output, State, dcc, html
 from dash.exceptions import BackgroundCallbackError
 
-from flask_statemanager import ConfigurationError, StateValidationError
+from flask_statemanager import ConfigurationError, StateValidationError, StorageUnavailable
 from flask_statemanager.integrations.dash import (
     create_session_component,
     create_state_store_component,
@@ -311,6 +312,49 @@ def test_an_unusable_mapping_of_outputs_is_refused() -> None:
     for wrong in (7, {None: "filters"}, [7]):
         with pytest.raises(ConfigurationError, match="outputs"):
             state_managed_callback(outputs=wrong)(lambda: None)  # type: ignore[arg-type]
+
+
+def test_a_frame_stays_a_frame() -> None:
+    app = dash_app()
+    page(app)
+
+    @app.callback(**CHANGE)
+    @state_managed_callback(outputs="filters")
+    def change(age: int) -> Any:
+        return {"frame": pd.DataFrame({"age": [age, 65], "name": ["ada", None]})}
+
+    @app.callback(Output("shown", "children"), Input("age", "value"))
+    @state_managed_callback({"filters": "filters"})
+    def show(age: int, filters: Any) -> Any:
+        return [int(filters["frame"]["age"].sum()), type(filters["frame"]).__name__]
+
+    browser = Browser(app).open()
+    assert browser.fire("filters.data", age__value=18) == {}
+    assert browser.fire("shown.children") == {"shown": {"children": [83, "DataFrame"]}}
+
+
+@pytest.mark.parametrize("unavailable", ["error", "client"])
+def test_while_the_server_cannot_be_reached_it_is_as_configured(unavailable: str) -> None:
+    app = dash_app(
+        STATE_BACKEND="redis",
+        STATE_REDIS_URL="redis://127.0.0.1:1/0",
+        STATEMANAGER_STORES_UNAVAILABLE=unavailable,
+    )
+    page(app)
+    handled: list[Exception] = []
+
+    @app.callback(
+        Output("filters", "data"), Input("age", "value"), State("filters", "data"), SESSION, on_error=handled.append
+    )
+    @state_managed_callback({"filters": "filters"}, outputs="filters")
+    def change(age: int, filters: Any, user_session_id: str) -> Any:
+        return [*(filters or ()), age]
+
+    browser = Browser(app).open()
+    for age in (1, 2):
+        browser.fire("filters.data", age__value=age)
+    assert browser.props["filters.data"] == ([1, 2] if unavailable == "client" else None)
+    assert [type(error) for error in handled] == ([] if unavailable == "client" else [StorageUnavailable] * 2)
 
 
 # -- components of a pattern -------------------------------------------------------------------------------------------
