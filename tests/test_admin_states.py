@@ -284,6 +284,8 @@ def test_a_state_is_moved_with_a_reason_and_the_history_grows(shop: World, ada: 
     shop.states.register_state("a1", "account", {"balance": 5}, actor="shop", reason="signed up")
     shown = ada.get("/states/a1")
     assert re.findall(r'name="transition" value="(\w+)"', shown.text) == ["close", "expire"]
+    buttons = re.findall(r"<button[^>]*>", shown.text.partition("/transition")[2].partition("</form>")[0])
+    assert buttons[0] == "<button disabled hidden>", "the enter key chooses no transition"
     words = text_of(shown)
     assert "Why not reopen, end?" in words
     assert "It starts from closed, and not from open." in words
@@ -562,6 +564,11 @@ def test_what_is_no_json_is_told_with_its_place(shop: World, ada: Operator) -> N
     assert edit(ada, "a1", metadata="{", expect=1).status_code == 422
     assert edit(ada, "a1", expires_at="soon", expect=1).status_code == 422
     assert edit(ada, "a1").status_code == 422, "without a version nothing is written"
+    edit(ada, "a1", data={"a": 1}, owner="ann", expires_at="2026-02-01T00:00", expect=1)
+    emptied = edit(ada, "a1", data={"a": 1}, name="", owner=" ", expires_at="", expect=2)
+    assert emptied.status_code == 422
+    for field in ("name", "owner", "expires_at"):
+        assert f'id="{field}-errors"' in emptied.text
 
 
 def test_a_stale_editor_keeps_what_was_typed_and_shows_what_changed(shop: World, ada: Operator) -> None:
@@ -616,6 +623,8 @@ def test_a_huge_document_is_cut_on_its_page_sent_whole_and_edited_by_patches(sho
     editor = ada.get("/state-editor/a1")
     assert "too large to be edited whole" in text_of(editor)
     assert len(editor.text) < 30_000
+    shop.states.register_state("a2", "account", {"quotes": '"' * 120_000})
+    assert "too large to be edited whole" in text_of(ada.get("/state-editor/a2")), "each takes several bytes in a form"
     edit(ada, "a1", "merge", data={"n": 2}, expect=1)
     state = shop.states.get_state("a1")
     assert state is not None

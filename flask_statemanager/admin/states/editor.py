@@ -5,21 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote_plus
 
 from msgspec import Struct
 
 from ...core.clock import iso
-from ...core.record import JSON
+from ...core.record import JSON, Record
 from ...errors import StateValidationError
 from ...lifecycle.writes import Mode
-from .. import wording
 from ..answers import Done, Shown
 from ..visit import Visit
 from .forms import UNITS, an_object, live, mended, moment, named, seen, span, vetoable
 from .history import meanwhile
 
-MOST_EDITED = wording.MOST_JSON
-"""Characters of a document that the editor shows whole; a larger one takes patches."""
+MOST_EDITED = 300_000
+"""Bytes that a document takes as a form, for the editor to show it whole; a larger one takes patches.
+
+Flask takes 500,000 bytes of a form unless it is told otherwise.
+"""
 
 DOCUMENTS = ("data", "metadata")
 
@@ -47,7 +50,7 @@ def show_editor(visit: Visit, state_id: str) -> Shown:
     """
     state = live(visit, state_id)
     whole = {part: json.dumps(visit.covered(getattr(state, part)), indent=2, ensure_ascii=False) for part in DOCUMENTS}
-    large = any(len(text) > MOST_EDITED for text in whole.values())
+    large = sum(len(quote_plus(text)) for text in whole.values()) > MOST_EDITED
     merges = large or visit.query.get("mode") == "merge"
     return Shown(
         "state_edit.html",
@@ -73,6 +76,7 @@ def save(visit: Visit, state_id: str) -> Done:
     state, form = live(visit, state_id), visit.form
     mode: Mode = "merge" if form.get("mode") == "merge" else "replace"
     envelope: dict[str, Any] = {part: mended(visit, part, getattr(state, part)) for part in DOCUMENTS}
+    _check_kept(visit, state)
     label, owner = form.get("name", "").strip(), form.get("owner", "").strip()
     expires_at = moment(visit, "expires_at")
     with vetoable():
@@ -86,6 +90,15 @@ def save(visit: Visit, state_id: str) -> Done:
             **visit.writing(),
         )
     return Done(f"{done.state_id} is saved, as version {done.version}.", visit.url("state", state_id=done.state_id))
+
+
+def _check_kept(visit: Visit, state: Record) -> None:
+    """Refuse an empty field for what can be replaced and not be taken away, as nothing would happen."""
+    kept = {"name": state.label, "owner": state.owner, "expires_at": state.expires_at}
+    emptied = [name for name, value in kept.items() if value and not visit.form.get(name, str(value)).strip()]
+    if emptied:
+        told = ["This can be changed, and not be taken away: type another one, or what was here."]
+        raise StateValidationError(dict.fromkeys(emptied, told))
 
 
 def show_new(visit: Visit) -> Shown:
