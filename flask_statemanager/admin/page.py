@@ -64,6 +64,9 @@ class Pages:
 
     >>> from flask_statemanager.admin.answers import Done, Shown
     >>> pages = Pages("pets", "Animals", order=200)
+    >>> @pages.show("/pets", "pets")
+    ... def show_pets(visit):
+    ...     return Shown("pets.html")
     >>> @pages.show("/pets/<name>", "pet")
     ... def show_pet(visit, name):
     ...     return Shown("pet.html", {"name": name})
@@ -71,7 +74,7 @@ class Pages:
     ... def feed(visit, name):
     ...     return Done(f"{name} has eaten.", visit.url("pet", name=name))
     >>> pages.entry.name, [act.page.name for act in pages.acts]
-    ('pet', ['pet'])
+    ('pets', ['pet'])
 
     :param name: the group's name.
     :param title: how the navigation calls it.
