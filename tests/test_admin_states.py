@@ -688,7 +688,12 @@ def test_what_can_be_no_id_is_not_found(small: World, path: str) -> None:
         assert "<script>alert" not in answer.text
         assert "<img" not in answer.text
     assert ada.get("/states/unknown").status_code == 404
-    assert ada.get("/state-file/unknown").status_code == 404
+    for group in ("state-file", "state-editor", "state-rollback"):
+        assert ada.get(f"/{group}/unknown").status_code == 404
+    small.states.register_state("a1", "account", {"tags": [1, 2], "empty": {}})
+    assert ada.get("/state-file/a1?version=x").status_code == 422
+    assert ada.get("/state-file/a1?version=7").status_code == 404
+    assert "tags [2], empty {}" in text_of(ada.get("/states"))
 
 
 def test_hostile_text_is_inert_everywhere(shop: World, ada: Operator) -> None:
@@ -745,6 +750,26 @@ def test_a_final_state_says_so(shop: World, ada: Operator) -> None:
     shop.states.register_state("t1", "account", {}, initial_status="trial")
     shop.states.update_state("t1", transition="end")
     assert "Nothing: ended is final." in text_of(ada.get("/states/t1"))
+
+
+def test_the_pages_are_the_same_on_postgresql(postgres_url: str) -> None:
+    with an_admin_world("postgresql", postgres_url) as world:
+        names = fill(stocked(world), 60)
+        ada = Operator(world)
+        first = ada.get("/states")
+        second = ada.get(link(first, "next") or "")
+        assert (rows(first), rows(second)) == (names[:25], names[25:50])
+        assert rows(ada.get(link(second, "prev") or "")) == names[:25]
+        assert rows(ada.get("/states?id=u01&type=user&where=data.n__gt%3D14")) == ["u015", "u017", "u019"]
+        assert rows(ada.get("/states?text=%22n%22:%2044,")) == ["u044"]
+        assert move(ada, "u000", transition="close", expect=1, data='{"n": 1}').status_code == 303
+        stale = edit(ada, "u000", data={"n": 2}, expect=1)
+        assert (stale.status_code, "data.n was - 0 is now + 1" in text_of(stale)) == (409, True)
+        assert edit(ada, "u000", data={"n": 2}, expect=2).status_code == 303
+        at = "/state-rollback/u000?to=1"
+        assert ada.post(at, {"to": 1, "expect": 3}, at=at).status_code == 303
+        assert [event.version for event in world.states.get_recent_changes("u000")] == [4, 3, 2, 1]
+        assert len(ada.get("/states.csv").text.splitlines()) == 61
 
 
 # -- how much is asked of the database --------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from msgspec import Struct
@@ -65,7 +66,7 @@ def list_states(visit: Visit) -> Shown:
         "sizes": SIZES,
         "operators": [name for name in OPERATORS if name != "eq"],
         "most": MOST,
-        "glimpses": [glimpse(visit.covered(state.data)) for state in found.states],
+        "glimpses": [glimpse(visit, state.data) for state in found.states],
     }
     return Shown("states.html", values, 400 if errors else 200)
 
@@ -115,12 +116,14 @@ def _export(visit: Visit) -> Export:
     return Export(visit, search.found(visit.runtime), search.text, MOST, search.asked["id"] if search.exact else None)
 
 
-def glimpse(data: Mapping[str, Any]) -> list[tuple[str, str]]:
+def glimpse(visit: Visit, data: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the first members of a state's data, as a line of the list shows them.
 
-    :param data: the data, without its secrets.
+    :param visit: sees them.
+    :param data: the data.
     """
-    return [(name, _short(value)) for name, value in list(data.items())[:SHOWN_MEMBERS]]
+    first = visit.covered(dict(islice(data.items(), SHOWN_MEMBERS)))
+    return [(name, _short(value)) for name, value in first.items()]
 
 
 def _short(value: Any) -> str:
