@@ -9,7 +9,7 @@ from typing import Any
 
 from marshmallow import Schema
 from marshmallow.fields import Field, List, Nested
-from marshmallow.validate import Length, OneOf, Range
+from marshmallow.validate import Equal, Length, OneOf, Range, Regexp
 from msgspec import Struct
 
 from ..effects.callbacks import Registered
@@ -141,9 +141,8 @@ def _rules(field: Field[Any]) -> str:
 def shown_rule(validator: Any) -> str:
     """Write a validator of a field in some words.
 
-    >>> from marshmallow.validate import Length, OneOf, Range
-    >>> [shown_rule(each) for each in (Range(min=1), Length(1, 5), OneOf(["a", "b"]))]
-    ['at least 1', '1 to 5 long', 'one of a, b']
+    >>> [shown_rule(each) for each in (Range(min=1), Length(max=5), OneOf(["a", "b"]), Equal("EUR"), Regexp("[a-z]+"))]
+    ['at least 1', 'at most 5 long', 'one of a, b', 'equal to EUR', 'matches [a-z]+']
 
     :param validator: the validator.
     """
@@ -151,6 +150,10 @@ def shown_rule(validator: Any) -> str:
         text = _bounds(validator.min, validator.max) + (" long" if isinstance(validator, Length) else "")
     elif isinstance(validator, OneOf):
         text = f"one of {', '.join(map(str, validator.choices))}"
+    elif isinstance(validator, Equal):
+        text = f"equal to {validator.comparable}"
+    elif isinstance(validator, Regexp):
+        text = f"matches {validator.regex.pattern}"
     else:
         text = _name_of(validator)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
