@@ -401,6 +401,30 @@ def test_a_refusal_comes_back_on_the_page_with_what_was_typed(farm: World) -> No
     assert 'action="/admin/state/pets/rex/feed?q=1"' in answer.text
 
 
+def test_a_form_may_hold_the_largest_document_and_no_more(farm: World, kept: Farm) -> None:
+    ada = Operator(farm)
+    largest = "{" * 2**20
+    assert ada.post("/pets/rex/feed", {"food": largest}, at="/pets/rex").status_code == 303
+    assert kept.done[0][1] == largest
+    refused = ada.post("/pets/rex/feed", {"food": largest * 2}, at="/pets/rex")
+    assert refused.status_code == 413
+    assert "State Manager" in refused.text
+    assert len(kept.done) == 1
+
+
+def test_where_the_page_of_an_act_cannot_be_shown_the_sentence_is(farm: World) -> None:
+    answer = Operator(farm).post("/pets/nobody/feed", {"food": "stones"}, at="/pets/rex")
+    assert answer.status_code == 422
+    assert "That did not work food: No animal eats that." in text_of(answer)
+
+
+def test_a_loader_may_send_to_the_login_itself(farm: World) -> None:
+    farm.states._declarations.identity.loader = lambda: flask.abort(flask.redirect("/login"))
+    for path in ("/", "/no-such-page"):
+        answer = Operator(farm, None).get(path)
+        assert (answer.status_code, answer.headers["Location"]) == (302, "/login")
+
+
 def test_an_error_of_the_application_tells_nothing_and_is_logged(farm: World, caplog: pytest.LogCaptureFixture) -> None:
     for answer in (
         Operator(farm).get("/pets/broken"),

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Request, Response, current_app, render_template, request, stream_with_context, url_for
 from msgspec.structs import replace
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.http import dump_options_header
 
 from ..errors import StateManagerError, StateValidationError
@@ -26,6 +26,9 @@ from .visit import BLUEPRINT, NO_QUERY, SOURCE, Refusal, Visit
 
 CONFIRMED = "confirmed"
 """The form field that says that a question was answered."""
+
+FORM = 2**16
+"""Bytes of a form beside the largest document in it."""
 
 POLICY = "; ".join(
     (
@@ -88,7 +91,16 @@ class Frame:
         if runtime.tracking.enabled:
             runtime.tracking.name_user(identity.user)
         request.environ[BLUEPRINT] = identity
+        self._bound()
         return None
+
+    def _bound(self) -> None:
+        """Have a form be as large as the largest document needs, each of its characters three, and no larger."""
+        most = 3 * self._runtime.settings.max_value_bytes + FORM
+        if request.content_length is not None and request.content_length > most:
+            raise RequestEntityTooLarge("The form is larger than any document may be: store less, or a reference.")
+        # Some versions of Werkzeug give up at half a megabyte.
+        request.max_form_memory_size = most
 
     def _note(self, kind: str, user: str | None, why: str | None = None) -> None:
         """Take a refusal down for operators."""

@@ -59,3 +59,10 @@
   }
   again();
 })();
+
+// On a narrow screen the navigation is a strip: the page that is open is in view.
+(() => {
+  const here = document.querySelector(".top nav [aria-current]");
+  const strip = here && here.closest("ul");
+  if (strip) strip.scrollLeft = here.offsetLeft - (strip.clientWidth - here.offsetWidth) / 2;
+})();
