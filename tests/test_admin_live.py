@@ -151,7 +151,7 @@ def test_a_bucket_in_redis_begins_empty_and_is_followed(redis_url: str, tmp_path
     for world in entered(with_logins(build("sqlite", uri, **ADMIN, **QUICK, **kept_by(redis_url)))):
         ada = Operator(world)
         world.states.kv.set("a", 1)
-        assert "Nothing lately" in text_of(ada.get("/live?bucket=kv"))
+        assert "does not tell what was last" in text_of(ada.get("/live?bucket=kv"))
         with Listening(ada, "?bucket=kv") as stream:
             world.states.kv.set("b", 2)
             assert stream.message()["data"]["key"] == "b"

@@ -68,7 +68,7 @@ def show_live(visit: Visit) -> Shown:
     :param visit: the visit.
     """
     filters, problem = Filters.of(visit.query), None
-    latest: list[Deed] = []
+    latest: list[Deed] | None = []
     try:
         _interest(visit.runtime, filters)
         latest = _latest(visit, filters)
@@ -107,14 +107,14 @@ def _followed(visit: Visit, filters: Filters) -> str | None:
     return visit.url(STREAM, **asked)
 
 
-def _latest(visit: Visit, filters: Filters) -> list[Deed]:
-    """Return the latest changes, of those that lie not too far back."""
+def _latest(visit: Visit, filters: Filters) -> list[Deed] | None:
+    """Return the latest changes, of those that lie not too far back; None where the store cannot tell."""
     runtime = visit.runtime
     name = filters.bucket or BUCKET
     bucket = runtime.bucket if name == BUCKET else runtime.shelves.kept(name).bucket
     backend = bucket.backend
     if not isinstance(backend, Audits):
-        return []
+        return None
     but = () if filters.bucket else _quiet(runtime)
     query = AuditQuery(
         filters.bucket or None,
@@ -169,4 +169,6 @@ class Stream:
         since = request.headers.get("Last-Event-ID") or request.args.get("since")
         interest = _interest(self._runtime, Filters.of(request.args))
         wish = Wish(identity, interest, None if since is None else since[:MOST_CURSOR])
-        return station_of(current_app, self._runtime).event_stream(request, wish)
+        response = station_of(current_app, self._runtime).event_stream(request, wish)
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
