@@ -7,6 +7,9 @@ from sqlalchemy.engine import Engine
 FIELDS = {"user": ["data.plan", "data.city", "data.email", "data.amount:number"]}
 """What is worth an index: a plan in ten is ``pro``, of the cities there are a hundred, of the amounts a thousand."""
 
+FIRST = "s2654435761"
+"""The id of the first state."""
+
 _COUNTING = {
     "sqlite": "(WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < {number}) SELECT n FROM c)",
     "postgresql": "generate_series(CAST(1 AS bigint), {number}) n",

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from msgspec import Struct
 from msgspec.structs import replace
 
-from benchmarks import bulk, flows, hot, imports, kv, live, scale, singles, snapshots, stores, threads, web
+from benchmarks import admin, bulk, flows, hot, imports, kv, live, scale, singles, snapshots, stores, threads, web
 from benchmarks.ground import NOWHERE, Ground, Store
 from benchmarks.rounds import Contestant, measure
 from benchmarks.work import AMONG
@@ -76,5 +76,6 @@ SUITES = {
     "flows": Suite(("redis", "sqlite", "postgresql"), flows.contestants, rounds=11),
     "snapshots": Suite(("redis", "sqlite", "postgresql"), snapshots.contestants, rounds=3),
     "stores": Suite(("sqlite", "redis"), stores.contestants, rounds=5),
+    "admin": Suite(("sqlite", "postgresql"), admin.contestants, rounds=5, runs=5),
     "imports": Suite((NOWHERE,), imports.contestants, rounds=9, runs=1),
 }

@@ -24,6 +24,9 @@ LIVE = "live event to 1,000 WebSockets, 99th percentile of a delivery"
 AMONG = " among so many"
 """Behind the name of a piece of work that is measured among different numbers of states."""
 
+ADMIN = "an admin page among 1,000,000 states"
+ADMIN_SLOWEST = f"{ADMIN}: the slowest of all"
+
 FEW, MANY = "10,000 states", "1,000,000 states"
 IMPORT_TIME, IMPORT_MEMORY, IMPORT_EXTRAS = "import, time", "import, memory", "import, optional packages"
 

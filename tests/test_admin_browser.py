@@ -91,7 +91,7 @@ def test_a_state_is_found_moved_with_a_reason_and_restored(acting: Operator, wal
     acting.open()
     acting.follow("States", "nav")
     search = acting.form("/states")
-    acting.fill(search, id=walk.newcomer, match="exactly")
+    acting.fill(search, id=walk.newcomer)
     acting.press(search, "Search")
     acting.see("1 state")
     acting.follow(walk.newcomer, "table")

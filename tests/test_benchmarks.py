@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 import psycopg
 import pytest
 from flask import Flask, appcontext_pushed
+from msgspec.structs import replace
 from werkzeug.test import Client
 
-from benchmarks import extension, scale, threads
+from benchmarks import admin, extension, scale, threads
 from benchmarks.__main__ import SAVED, main, save
 from benchmarks.bulk import PLAIN, RULED, TYPES, Many
 from benchmarks.children import Child, ChildFailed, ChildMissing
@@ -61,6 +62,7 @@ from benchmarks.work import (
     STORE_SET,
     UPDATE,
 )
+from flask_statemanager.admin.mounting import GROUPS
 
 
 @pytest.fixture
@@ -386,6 +388,20 @@ def test_growth_is_measured_among_two_numbers_of_states(monkeypatch: pytest.Monk
         ground = Ground(Choice(quick=True), stack)
         (found,) = growing(ground, Store("sqlite", "here", str), stack)
     assert (found.work, found.way, len(asked[0])) == (f"{GET}{AMONG}", "10 states", 2)
+
+
+def test_every_admin_page_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admin, "QUICK", 40)
+    assert {pages.entry.rule for pages in GROUPS} <= set(admin.PAGES.values())
+    with ExitStack() as stack:
+        store = Store("sqlite", "here", lambda: f"sqlite:///{tmp_path / 'stock.db'}")
+        found = list(admin.contestants(Ground(Choice(quick=True), stack), store, stack))
+        assert [each.way for each in found] == [EXTENSION] * (len(admin.PAGES) + 1)
+        assert all(each.batch(range(1)) > 0 for each in found)
+        with pytest.raises(RuntimeError, match="404"):
+            admin.visits(admin.stocked(replace(store, fresh=lambda: "sqlite://"), 1, stack).test_client(), "/no")(
+                range(1)
+            )
 
 
 ASKED = {asked.path: asked for _work, _way, asked in (*WAYS, *MOVES)}
