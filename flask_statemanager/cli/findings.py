@@ -12,7 +12,7 @@ from .tables import GAP, painted, printable, say, terminal_width
 
 OK, WARNING, FAILED, OFF = "ok", "warning", "failed", "off"
 
-_COLOURS = {OK: "green", WARNING: "yellow", FAILED: "red", OFF: "bright_black"}
+_COLOURS = {OK: "green", WARNING: "yellow", FAILED: "red"}
 
 
 class Finding(Struct, frozen=True):
@@ -56,7 +56,8 @@ def print_findings(found: Sequence[Finding], *, err: bool = False) -> None:
     width = max(len(each.name) for each in found)
     margin = " " * (7 + len(GAP) + width + len(GAP))
     for each in found:
-        mark = painted(each.outcome.ljust(7), _COLOURS[each.outcome])
+        outcome = each.outcome.ljust(7)
+        mark = painted(outcome, _COLOURS[each.outcome]) if each.outcome in _COLOURS else outcome
         lines = _wrapped(printable(each.message), terminal_width() - len(margin))
         lines += [f"-> {line}" if i == 0 else f"   {line}" for i, line in enumerate(_cure(each, margin))]
         first, *rest = lines

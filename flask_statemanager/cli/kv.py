@@ -131,7 +131,7 @@ def count(prefix: str, bucket: str, as_json: bool) -> None:
 @as_json
 @with_appcontext
 def stats(bucket: str, as_json: bool) -> None:
-    """Tell how many keys there are, how large, and how they begin."""
+    """Tell how many keys there are, and how large."""
     found = store_of(bucket).stats()
     say(document(found) if as_json else sheet_of(found))
 
@@ -144,7 +144,7 @@ def stats(bucket: str, as_json: bool) -> None:
 @tabular
 @with_appcontext
 def history(key: str, bucket: str, limit: int, reveal: bool, as_json: bool) -> None:
-    """List the changes of a KEY that are still kept, oldest first.
+    """List the changes of a KEY, as far as they are kept.
 
     \f
 
