@@ -14,6 +14,7 @@ import pytest
 from flask_statemanager import StateManager
 from flask_statemanager.cli import state
 from flask_statemanager.cli.exits import EXITS
+from flask_statemanager.cli.progress import Rate
 from flask_statemanager.cli.registry import COMMANDS
 from flask_statemanager.flows.face import Flows
 from flask_statemanager.flows.session import FlowSession
@@ -91,6 +92,7 @@ VERBS: dict[type, dict[str, str]] = {
         "config": "config",
         "delete_store_data": "stores delete",
         "get_backend_stats": "stores stats",
+        "get_store_changes": "stores changes",
         "get_store_data": "stores get",
         "get_store_entry": "stores show",
         "get_store_history": "stores history",
@@ -256,3 +258,9 @@ def test_nothing_is_imported_before_it_is_asked_for() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert ended.stdout.splitlines() == ["cli exits group registry tables", "False False"]
+
+
+def test_a_rate_is_told_as_soon_as_there_is_one() -> None:
+    moments = iter([100.0, 100.1, 102.0, 104.0])
+    rate = Rate(lambda: next(moments))
+    assert [rate.told(50), rate.told(0), rate.told(6000)] == [None, None, "1,500/s"]

@@ -69,6 +69,11 @@ def test_a_store_with_a_history_is_changed_and_taken_back(stocked: Operator) -> 
     items = stocked.loaded("stores", "history", "filters", "--json", *whose)["items"]
     assert [each["value"] for each in items] == [{"a": 1, "b": 2}, {"a": 1}]
     assert len(stocked.said("stores", "history", "filters", *whose)) == 3
+    rows = stocked.said("stores", "changes", "filters", *whose)
+    assert [row.split()[0] for row in rows] == ["VERSION", "2", "1"]
+    newest = stocked.loaded("stores", "changes", "filters", "--json", "--limit", "1", *whose)["items"][0]
+    assert (newest["event"], newest["value"]) == ("set", {"a": 1, "b": 2})
+    assert stocked.said("stores", "changes", "filters", "--user", "eve") == ["No changes found."]
     assert stocked.loaded("stores", "undo", "filters", *whose) == {"a": 1}
     assert "for good?" in stocked.run("stores", "clear-user", "ada", code=1, stdin="n\n").stdout
     assert stocked.said("stores", "clear-user", "ada", "--yes") == ["1 store removed."]

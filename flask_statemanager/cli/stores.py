@@ -27,6 +27,7 @@ from .effects import counted, sheet_of
 from .kv_options import VALUE_SHAPE, as_text, given
 from .options import SHAPE, as_json, expect, tabular, ttl, yes
 from .options import limit as limited
+from .store_changes import changes
 from .tables import Column, document, moment, printable, say, table
 
 _COLUMNS = (
@@ -150,13 +151,13 @@ def set_store(
 
 @stores.command()
 @_store
-@click.argument("changes", metavar=SHAPE, callback=json_object)
+@click.argument("members", metavar=SHAPE, callback=json_object)
 @_user
 @ttl
 @with_appcontext
-def patch(*, store_id: str, changes: dict[str, Any], user: str | None, ttl: float | None) -> None:
+def patch(*, store_id: str, members: dict[str, Any], user: str | None, ttl: float | None) -> None:
     """Change members of the object in a STORE; null removes one."""
-    say(_written(StateManager().update_store_data(store_id, changes, ttl, user)))
+    say(_written(StateManager().update_store_data(store_id, members, ttl, user)))
 
 
 @stores.command()
@@ -321,3 +322,6 @@ def _fields(entry: StoreEntry) -> dict[str, Any]:
 def _written(value: Any) -> str:
     """Write a value as JSON; what JSON does not know, such as a Decimal, as its text."""
     return json.dumps(value, indent=2, default=str).replace("\x7f", "\\u007f")
+
+
+stores.add_command(changes)
