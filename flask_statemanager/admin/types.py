@@ -142,7 +142,7 @@ def shown_rule(validator: Any) -> str:
     """Write a validator of a field in some words.
 
     >>> [shown_rule(each) for each in (Range(min=1), Length(max=5), OneOf(["a", "b"]), Equal("EUR"), Regexp("[a-z]+"))]
-    ['at least 1', 'at most 5 long', 'one of a, b', 'equal to EUR', 'matches [a-z]+']
+    ['at least 1', 'at most 5 long', 'one of a, b', 'equal to EUR', "matches '[a-z]+'"]
 
     :param validator: the validator.
     """
@@ -153,7 +153,7 @@ def shown_rule(validator: Any) -> str:
     elif isinstance(validator, Equal):
         text = f"equal to {validator.comparable}"
     elif isinstance(validator, Regexp):
-        text = f"matches {validator.regex.pattern}"
+        text = f"matches {validator.regex.pattern!r}"
     else:
         text = _name_of(validator)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
