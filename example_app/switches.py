@@ -97,20 +97,24 @@ def throw(name: str, on: bool, *, expect: int, by: str, reason: str | None = Non
 
 
 def newest_changes(limit: int = 12) -> list[KeyEvent]:
-    """Return what has happened to keys lately, the newest first.
+    """Return what has happened to keys lately, the newest first; since they were restored, if that is not long ago.
 
     :param limit: the most of them.
     :raises StorageError: when the storage fails.
     """
-    kv = state_manager.kv
-    since = str(max(0, kv.stats()["version"] - LOOK_BACK))
-    try:
-        with kv.watch(since=since, timeout=0) as watch:
-            found = list(watch)
-    except Compacted:
-        return []
-    mine = [event for event in found if not str(event.key).startswith(NOTES)]
-    return mine[: -limit - 1 : -1]
+    newest, back = state_manager.kv.stats()["version"], LOOK_BACK
+    while back:
+        try:
+            mine = [event for event in _behind(max(0, newest - back)) if not str(event.key).startswith(NOTES)]
+            return mine[: -limit - 1 : -1]
+        except Compacted:
+            back //= 2
+    return []
+
+
+def _behind(revision: int) -> list[KeyEvent]:
+    with state_manager.kv.watch(since=str(revision), timeout=0) as watch:
+        return list(watch)
 
 
 def _key(name: str) -> str:
