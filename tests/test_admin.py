@@ -359,6 +359,23 @@ def test_the_application_s_own_check_of_forms_is_satisfied_too(farm: World, kept
     assert 'name="own" value="s3same&lt;"' in Operator(farm).get("/pets/rex").text
 
 
+def test_what_the_application_s_own_check_refuses_is_told_to_those_who_may_see_it(farm: World, kept: Farm) -> None:
+    farm.app._got_first_request = False
+
+    @farm.app.before_request
+    def check() -> None:
+        if flask.request.method == "POST":
+            flask.abort(400, "The form has no token of the application's.")
+
+    answer = Operator(farm).post("/pets/rex/feed", {"food": "hay"}, at="/pets/rex")
+    assert answer.status_code == 400
+    assert "The form has no token of the application's." in text_of(answer)
+    stranger = Operator(farm, None).client.post(f"{PREFIX}/pets/rex/feed")
+    assert stranger.status_code == 401
+    assert "token" not in stranger.text
+    assert kept.done == []
+
+
 # -- questions, rates, refusals ----------------------------------------------------------------------------------------
 
 
@@ -445,7 +462,7 @@ def test_error_pages_are_these_pages_whatever_the_application_has(farm: World) -
         farm.app.register_error_handler(kind, own)
     ada = Operator(farm)
     assert "There is no state 'nobody'" in text_of(ada.get("/pets/nobody"))
-    for path, status in (("/no-such-page", 404), ("/pets/broken", 500), ("/static/nothing.css", 401)):
+    for path, status in (("/no-such-page", 404), ("/pets/broken", 500), ("/static/nothing.css", 404)):
         answer = ada.get(path)
         assert answer.status_code == status
         assert "the application's" not in answer.text

@@ -55,6 +55,9 @@ HEADERS = {
     "X-Frame-Options": "DENY",
 }
 
+_ASKED = f"{BLUEPRINT}.asked"
+"""In the environment of a request: whether it was asked who it is."""
+
 _STALE = "This form was open for too long, or is of another login: look over what is typed here and send it again."
 
 
@@ -83,6 +86,7 @@ class Frame:
         runtime = self._runtime
         if not runtime.completed:
             runtime.complete(current_app.extensions)
+        request.environ[_ASKED] = True
         identity = self._entrance.identify(request)
         if identity is None or PERMISSION not in identity.permissions:
             user = None if identity is None else identity.user
@@ -249,6 +253,11 @@ class Frame:
         :param status: the HTTP status.
         :param sentence: what is wrong.
         """
+        if _ASKED not in request.environ:
+            # A hook of the application has refused before, such as one that looks for a form's token of its own.
+            closed = self.admit()
+            if closed is not None:
+                return closed
         identity: Identity | None = request.environ.get(BLUEPRINT)
         if identity is None:
             return self._closed(status if status >= 500 else 401)
