@@ -15,7 +15,7 @@ from example_app.walk import Walk
 from tests.operators import Operator
 from tests.servers.accessibility import violations
 from tests.servers.browser import ChromeDriver, complaints, look
-from tests.servers.demo import Demo, enliven, fail_a_mail
+from tests.servers.demo import Demo, enliven, fail_a_mail, throw_switch
 
 pytest_plugins = ["tests.servers.browser", "tests.servers.demo"]
 
@@ -158,15 +158,9 @@ def test_a_dead_letter_is_read_retried_and_given_up(
     assert complaints(acting.window) == []
 
 
-def switch_registration(walk: Walk, to: str) -> None:
-    """Have the operator throw a switch of the demo, which is a key."""
-    form = walk.operator.get("keys/").form("/switches/registration", to)
-    expect(walk.operator.send(form, to=to), 200)
-
-
 def test_a_snapshot_is_made_tried_out_and_restored(acting: Operator, walk: Walk) -> None:
-    switch_registration(walk, "off")
-    switch_registration(walk, "on")
+    throw_switch(walk, "off")
+    throw_switch(walk, "on")
     acting.open()
     acting.follow("Snapshots", "nav")
     make = acting.form("/snapshots")
@@ -176,7 +170,7 @@ def test_a_snapshot_is_made_tried_out_and_restored(acting: Operator, walk: Walk)
     acting.fill(make, prefix="switch:")
     acting.press(make, "Make a snapshot")
     acting.go_on("Restore it")
-    switch_registration(walk, "off")
+    throw_switch(walk, "off")
     expect(walk.visitor.get("register"), 503)
     acting.press(acting.form("/rehearse"), "Try it out")
     acting.go_on("What would change", "switch:registration", "nothing was changed")

@@ -114,6 +114,16 @@ def fail_a_mail(walk: Walk, login: str) -> str:
     return state_id
 
 
+def throw_switch(walk: Walk, to: str) -> None:
+    """Have the operator close or open registration: a switch, which is a key.
+
+    :param walk: walks through a demo, logged in as operator.
+    :param to: ``off`` or ``on``.
+    """
+    form = walk.operator.get("keys/").form("/switches/registration", to)
+    expect(walk.operator.send(form, to=to), 200)
+
+
 def enliven(demo: Demo, walk: Walk) -> None:
     """Have something be on every page: a conversation, a switch, a dead letter, a snapshot.
 
@@ -121,7 +131,8 @@ def enliven(demo: Demo, walk: Walk) -> None:
     :param walk: walks through it, logged in.
     """
     walk.chat_onboard()
-    walk.switch()
+    throw_switch(walk, "off")
+    throw_switch(walk, "on")
     fail_a_mail(walk, "gone")
     demo.elsewhere("snapshot", "create", "--bucket", "kv")
 
