@@ -29,7 +29,7 @@ from flask_statemanager.stores import (
 )
 from flask_statemanager.stores.handing import AS_IT_IS, MOVED, Settled
 from flask_statemanager.stores.rollout import included
-from tests.dash_browser import PATIENCE, Browser, dash_app
+from tests.dash_browser import PATIENCE, UPDATE, Browser, dash_app
 
 DATA = "filters.data"
 USERS = [f"user{number}" for number in range(400)]
@@ -64,6 +64,14 @@ class Dashboard:
         self.app.server.config["STATEMANAGER_STORES_ROLLOUT"] = {"filters": percent}
         with self.app.server.app_context():
             refresh_state_manager()
+
+    def given(self, browser: Browser) -> list[Any]:
+        """Return what the component of the store gets, beside what the callback shows."""
+        answer = browser.client.post(UPDATE, json=browser.body("shown.children")).json
+        assert answer is not None
+        found = list(answer.get("sideUpdate", {}).values())
+        browser.props.update({DATA: each["data"] for each in found})
+        return found
 
     def shown(self, browser: Browser) -> Any:
         """Return what a callback gets."""
@@ -126,6 +134,23 @@ def test_an_answer_that_was_lost_on_its_way_is_given_again(board: Dashboard) -> 
     assert browser.props[DATA] == ["first", 1]
     browser.props[DATA] = ["mine"]
     assert board.shown(browser) == ["mine"]
+
+
+def test_who_has_the_servers_value_already_is_not_given_it_for_ever(board: Dashboard) -> None:
+    browser = Browser(board.app).open()
+    board.move(100)
+    assert board.shown(browser) == ["first"]
+    board.move(0)
+    # A tab of before the move.
+    browser.props[DATA] = ["first"]
+    assert board.given(browser) == []
+    browser.fire("other.data", age__value="client")
+    browser.fire("other.data", age__value=None)
+    browser.props[DATA] = [None]
+    assert board.given(browser) == []
+    browser.props[DATA] = MOVED
+    assert board.given(browser) == [{"data": [None]}]
+    assert board.given(browser) == []
 
 
 def test_what_is_written_without_being_read_is_not_lost_either(board: Dashboard) -> None:
