@@ -94,7 +94,7 @@ distclean: clean
 
 $(BASE): $(REQUIRES)
 	$(PYTHON) tools/bootstrap.py $(VENV)
-	$(BIN)/python -m pip install --editable '.[web]'
+	$(BIN)/python -m pip install --editable '.[dash,frames,stores,web]'
 	@touch $@
 
 $(DEV): $(REQUIRES)

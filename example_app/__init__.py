@@ -9,6 +9,8 @@ import hashlib
 import os
 import secrets
 from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +32,9 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     ``CREDIT_REDIS_URL`` gives it a cache, ``CREDIT_KEYS_URL`` has its keys and values live in a Redis,
     ``CREDIT_SECRET_KEY`` and ``CREDIT_API_TOKEN`` fix what is otherwise made anew with each start; the token is for
     ``/api`` and for the API of Flask-StateManager at ``/api/v1/state``.
+    ``CREDIT_STORES`` says where the stores of the analytics live, ``client`` being the browser.
     ``CREDIT_WORKER=external`` leaves mails and timers to ``flask state worker``. ``CREDIT_WHATSAPP_SECRET`` and its kin
     connect the webhook of the conversations to a real phone number.
-
 
     :param config: settings that go before all others; ``INSTANCE_PATH`` moves the instance folder.
     :raises flask_statemanager.ConfigurationError: when the settings are unusable.
@@ -55,6 +57,8 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     access.init_app(app)
     events.connect(app)
     views.init_app(app)
+    if app.config["ANALYTICS"]:
+        import_module(".analytics.mounting", __name__).mount(app)
     app.cli.add_command(cli.credit)
     app.after_request(_harden)
     return app
@@ -70,6 +74,8 @@ def _defaults(home: Path) -> dict[str, Any]:
         "SESSION_COOKIE_NAME": "credit_session",
         "SESSION_COOKIE_SAMESITE": "Lax",
         "DEMO": False,
+        # The Dash app at /analytics/; what it imports takes a second, and need not be installed.
+        "ANALYTICS": all(map(find_spec, ("dash", "pandas", "pyarrow"))),
         # With what WhatsApp signs its deliveries; where answers are sent to, and as whom.
         "WHATSAPP_SECRET": environ.get("CREDIT_WHATSAPP_SECRET") or secrets.token_hex(16),
         "WHATSAPP_VERIFY_TOKEN": environ.get("CREDIT_WHATSAPP_VERIFY_TOKEN") or secrets.token_hex(16),
@@ -78,6 +84,7 @@ def _defaults(home: Path) -> dict[str, Any]:
         # Requests of one address in a minute.
         "API_LIMIT": 600,
         **_managed(environ.get("CREDIT_KEYS_URL") or None),
+        "STATEMANAGER_STORES_BACKEND": environ.get("CREDIT_STORES") or "database",
     }
 
 

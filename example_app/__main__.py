@@ -75,6 +75,7 @@ def announce(app: Flask, port: int) -> None:
         ("machines", "/machines/"),
         ("live", "/live/"),
         ("manager", "/admin/state"),
+        *([("analytics", "/analytics/")] if app.config["ANALYTICS"] else []),
     ):
         click.echo(f"  {title:<12} {root}{path}")
     click.echo(f"  API          curl -H 'Authorization: Bearer {app.config['API_TOKEN']}' {root}/api/users")

@@ -27,6 +27,9 @@ PROGRAMS = ("/api/", "/webhooks/")
 """What the paths begin with that no browser asks for: they have other proofs of who asks than cookies. The API of
 Flask-StateManager is there too, which takes a login as well, and refuses pages of other sites itself."""
 
+CSRF_HEADER = "X-CSRF-Token"
+"""The header that carries the token where a script asks."""
+
 _FILES = ("static", f"{MANAGER}.static")
 """What serves files, which are everybody's."""
 
@@ -180,6 +183,7 @@ def _user(account: Account) -> State | None:
 def _check_csrf() -> None:
     if request.method in ("GET", "HEAD", "OPTIONS") or request.path.startswith(PROGRAMS):
         return
-    sent = request.form.get("csrf_token", "")
+    # A page of another site can neither read the token nor set the header.
+    sent = request.headers.get(CSRF_HEADER) or request.form.get("csrf_token", "")
     if "csrf" not in session or not hmac.compare_digest(sent.encode(), str(session["csrf"]).encode()):
         raise CsrfError

@@ -50,9 +50,14 @@ def init_app(app: Flask) -> None:
 
     :param app: the app.
     """
-    app.register_error_handler(StateManagerError, _refused)
+    app.register_error_handler(StateManagerError, _failed)
     app.register_error_handler(NotEnoughCreditsError, _refused)
     app.register_error_handler(HTTPException, _http)
+
+
+def _failed(error: Exception) -> Any:
+    # The refusal of a page's session id is both.
+    return _http(error) if isinstance(error, HTTPException) else _refused(error)
 
 
 def _refused(error: Exception) -> Any:

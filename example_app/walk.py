@@ -11,11 +11,12 @@ import click
 
 from .talk import Talk
 from .visit import expect, require, wait_for
+from .walk_analytics import AnalyticsWalk
 from .walk_live import LiveWalk
 from .walk_manager import ManagerWalk
 
 
-class Walk(LiveWalk, ManagerWalk, Talk):
+class Walk(AnalyticsWalk, LiveWalk, ManagerWalk, Talk):
     """The steps, in an order in which each finds what the one before left."""
 
     def all(self) -> int:
@@ -44,7 +45,7 @@ class Walk(LiveWalk, ManagerWalk, Talk):
             self.switch, self.report, self.visits, self.too_often, self.api_reads, self.api_writes, self.problems,
             self.not_found, self.chat_wrong, self.chat_back, self.chat_phone, self.chat_webhook, self.chat_timeout,
             self.statistics, self.tracked, self.described, self.kept_apart, self.live, self.socket,
-            self.managed, self.managed_state, self.managed_effect, self.managed_snapshot,
+            self.managed, self.managed_state, self.managed_effect, self.managed_snapshot, self.analysed,
             self.log_out,
         ]  # fmt: skip
 

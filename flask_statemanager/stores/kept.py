@@ -16,6 +16,7 @@ from ..kv.parts import KvParts
 from ..kv.store import KeyValueStore
 from ..kv.value import KEEP
 from .backend import StateBackend, Ttl
+from .beliefs import Beliefs
 from .config import StateBackendConfig
 from .names import store_name
 from .payload import pack
@@ -69,6 +70,7 @@ class KeptStores(StateBackend):
         self._own = OwnPlace(self.config, self.kind) if place is None else None
         self._place: Place = place or self._own  # type: ignore[assignment]
         self._broom = Broom()
+        self._beliefs = {name: Beliefs() for name in BUCKETS}
         self._kv = {name: KeyValueStore(partial(self.parts, name)) for name in BUCKETS}
 
     def parts(self, bucket: str) -> KvParts:
