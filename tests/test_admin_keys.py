@@ -148,7 +148,8 @@ def test_a_key_is_made_and_changed_with_who_and_why(world: World, ada: Operator)
         ("", "Line 1, column 1"),
         ("NaN", "NaN is no JSON"),
         ('{"a": 1, "a": 2}', "is there twice"),
-        ("[" * 100_000, "nested too deeply"),
+        ("[" * 100_000, "nested more than 100 levels deep"),
+        ("[" * 900 + "]" * 900, "nested more than 100 levels deep"),
         ("123456789012345678901234567890", "64 bit"),
     ],
 )

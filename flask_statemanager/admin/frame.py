@@ -219,7 +219,9 @@ class Frame:
     def _page(self, answer: Shown, values: Mapping[str, Any]) -> Response:
         common = {"wording": wording, "groups": self._groups, "style": _style(), "script": _static("admin.js")}
         text = render_template(answer.path, **answer.values, **common, **values)
-        return secured(Response(text, answer.status, content_type="text/html; charset=utf-8"))
+        # What was typed and refused is shown again, though it may be no text that can be sent (lone surrogates).
+        body = text.encode("utf-8", "backslashreplace")
+        return secured(Response(body, answer.status, content_type="text/html; charset=utf-8"))
 
     def _done(self, visit: Visit, answer: Done) -> Response:
         home = visit.url(self._groups[0].entry.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, NoReturn
 
+from ..core.codec import MAX_DEPTH
 from ..core.record import JSON
 from ..core.secrets import REDACTED
 from ..errors import StateValidationError
@@ -12,23 +13,30 @@ from ..errors import StateValidationError
 MOST_EDITED = 100_000
 """Characters of a value that are put into a form; a longer one is not cut, it is not edited there."""
 
+_TOO_DEEP = f"It is nested more than {MAX_DEPTH} levels deep: nest it less."
+
 
 def parsed(text: str, field: str) -> JSON:
     """Return what was typed as a value.
 
     :param text: what was typed.
     :param field: how to name it in an error.
-    :raises StateValidationError: when it is no JSON, with the line and the column.
+    :raises StateValidationError: when it is no JSON, with the line and the column, or too deep to be stored.
     """
     try:
-        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once)
+        found: JSON = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once)
     except json.JSONDecodeError as error:
         where = f"Line {error.lineno}, column {error.colno}"
-        raise StateValidationError({field: [f"{where}: {error.msg}. Write JSON, texts in double quotes."]}) from error
+        told = f"This is not JSON. {where}: {error.msg}. Write texts in double quotes."
+        raise StateValidationError({field: [told]}) from error
     except RecursionError as error:
-        raise StateValidationError({field: ["It is nested too deeply."]}) from error
+        raise StateValidationError({field: [_TOO_DEEP]}) from error
     except ValueError as error:
         raise StateValidationError({field: [str(error)]}) from error
+    # Before anything goes through it level by level, for which Python's stack is not deep enough.
+    if _is_deeper(found, MAX_DEPTH):
+        raise StateValidationError({field: [_TOO_DEEP]})
+    return found
 
 
 def editable(value: JSON) -> str | None:
@@ -74,6 +82,14 @@ def uncovered(typed: JSON, shown: JSON, stored: JSON, field: str) -> JSON:
 def _as_long(value: JSON, other: list[Any]) -> list[Any]:
     # Only a list whose length was left as it was: in another one, what stands at a place is not known.
     return value if isinstance(value, list) and len(value) == len(other) else [None] * len(other)
+
+
+def _is_deeper(value: JSON, levels: int) -> bool:
+    level = [value]
+    for _ in range(levels):
+        holders = [each for each in level if isinstance(each, dict | list)]
+        level = [each for holder in holders for each in (holder.values() if isinstance(holder, dict) else holder)]
+    return any(isinstance(each, dict | list) for each in level)
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import NoReturn
 
 from ...core.names import check_id
-from ...core.record import JSON, JSONObject, Record
+from ...core.record import JSONObject, Record
 from ...core.secrets import uncovered
 from ...core.written import moment_of
 from ...errors import StateManagerError, StateNotFound, StateValidationError
+from ..typed_json import parsed
 from ..visit import Visit
 
 logger = logging.getLogger("flask_statemanager.admin")
@@ -82,20 +81,10 @@ def an_object(written: str, field: str) -> JSONObject:
     :param field: how to name it in an error.
     :raises StateValidationError: when it is none, with the place where it stops being one.
     """
-    try:
-        found: JSON = json.loads(written, parse_constant=_refuse)
-    except json.JSONDecodeError as error:
-        told = f"Line {error.lineno}, column {error.colno}: {error.msg}."
-        raise StateValidationError({field: [f"This is not JSON. {told}"]}) from error
-    except (ValueError, RecursionError) as error:
-        raise StateValidationError({field: [f"This is not JSON: {error}."]}) from error
+    found = parsed(written, field)
     if not isinstance(found, dict):
         raise StateValidationError({field: ['Must be a JSON object, such as {"plan": "pro"}.']})
     return found
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON value")
 
 
 def mended(visit: Visit, field: str, stored: JSONObject) -> JSONObject:
