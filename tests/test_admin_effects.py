@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import html
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from flask_statemanager import Machine, PermanentFailure, StorageUnavailable, Transition
 from flask_statemanager.admin import jobs, longwork
-from flask_statemanager.admin.causes import cause_of
+from flask_statemanager.admin.causes import cause_of, discreet, hidden_in
 from flask_statemanager.admin.visit import Visit
 from flask_statemanager.core.held import put
 from flask_statemanager.core.record import Key, Origin
@@ -142,7 +143,7 @@ def test_what_an_effect_holds_is_inert(memory: Shop) -> None:
 
 def test_secrets_are_covered_in_the_data_and_in_the_traceback(memory: Shop) -> None:
     number = memory.ids(state_id="u1")[0]
-    for path in ("/effects", f"/effects/{number}"):
+    for path in ("/effects", f"/effects/{number}", "/states/u1"):
         assert "hunter" not in memory.ada.get(path).text
         assert "no mailbox for [redacted]" in text_of(memory.ada.get(path))
 
@@ -178,7 +179,28 @@ def test_what_people_say_in_conversations_is_not_shown(memory: Shop) -> None:
 def test_an_effect_whose_history_is_gone_says_so(memory: Shop) -> None:
     with memory.world.app.test_request_context():
         cause = cause_of(Visit(memory.world.runtime, Identity("ada")), "state", "u1", 99)
-    assert (cause.change, cause.discreet("as it is")) == (None, "as it is")
+    assert (cause.change, cause.discreet(None)) == (None, None)
+
+
+def test_where_nobody_knows_what_is_secret_an_error_is_covered_until_somebody_says_why(
+    memory: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = memory.ids(state_id="u1")[0]
+    history = type(memory.world.runtime.lifecycle.parts.history)
+    monkeypatch.setattr(history, "changes", lambda *_: [])
+    for path in ("/effects", f"/effects/{number}", "/states/u1"):
+        assert "hunter1" not in memory.ada.get(path).text
+    assert "all of it is covered" in text_of(memory.ada.get(f"/effects/{number}"))
+    shown = memory.ada.post(f"/effects/{number}/reveal", {"reason": "ticket 7"}, at=f"/effects/{number}")
+    assert "no mailbox for hunter1" in text_of(shown)
+
+
+@pytest.mark.parametrize("secret", [90210, 47.11, 'it\'s "hers"', "J\u00fcrgen\n1"])
+@pytest.mark.parametrize("form", [str, repr, json.dumps])
+def test_a_secret_is_covered_in_every_form_that_errors_have_it_in(form: Callable[[Any], str], secret: Any) -> None:
+    hidden = hidden_in([({"pin": secret, "n": 123456}, {"pin": "[redacted]", "n": 123456})])
+    said = discreet(f"{form(secret)} is not 123456", hidden)
+    assert str(said).replace("'", "").replace('"', "") == "[redacted] is not 123456"
 
 
 def test_an_effect_that_no_code_knows_says_so(memory: Shop) -> None:

@@ -75,6 +75,14 @@ def test_what_is_late_says_by_how_much(memory: Shop) -> None:
     assert listed(memory.ada.get("/timers?due=now")) == [memory.timer.id]
 
 
+def test_the_note_of_a_timer_tells_no_secret_that_it_was_to_put_into_the_state(memory: Shop) -> None:
+    memory.states.cancel_scheduled("o1", timer_id=memory.timer.id, reason="hunter2 is no password")
+    for path in ("/timers?status=cancelled", f"/timers/{memory.timer.id}"):
+        page = memory.ada.get(path)
+        assert "[redacted] is no password" in text_of(page)
+        assert "hunter2" not in page.text
+
+
 def test_timers_are_found_by_status_state_and_due(shop: Shop) -> None:
     shop.states.register_state("o2", "order")
     shop.states.cancel_scheduled("o1", timer_id=shop.timer.id)

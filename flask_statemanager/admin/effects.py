@@ -11,7 +11,7 @@ from ..errors import LimitExceeded, StateValidationError
 from ..flows.sending import TOPIC
 from ..runtime import Runtime
 from .answers import Done, Shown
-from .causes import Cause, cause_of
+from .causes import bucket_of, cause_of, without_secrets
 from .jobs import PAGE, jobs_kept, number_in, paged
 from .longwork import Outcome, Task, begun
 from .page import Pages
@@ -61,7 +61,7 @@ def list_effects(visit: Visit) -> Shown:
     except (StateValidationError, LimitExceeded) as error:
         return Shown("effects.html", {**values, "trouble": str(error)}, 422)
     page, after = paged(found)
-    shown = [(each, _bucket(each), _sentence(visit, each)) for each in page]
+    shown = [(without_secrets(visit, each), bucket_of(each)) for each in page]
     return Shown("effects.html", {**values, "effects": shown, "next": after})
 
 
@@ -73,11 +73,11 @@ def show_effect(visit: Visit, effect_id: str) -> Shown:
     :param effect_id: which one.
     """
     found = _Verbs(visit.runtime).get_effect(number_in(effect_id, "effect_id"))
-    cause = _cause(visit, found)
+    cause = cause_of(visit, bucket_of(found), found.state_id, found.version)
     registered = visit.runtime.declarations.callbacks.effect(found.effect)
     values = {
         "effect": found,
-        "bucket": _bucket(found),
+        "bucket": bucket_of(found),
         "error": cause.discreet(found.error),
         "traceback": cause.discreet(found.traceback),
         "cause": cause,
@@ -163,18 +163,6 @@ def _listed(visit: Visit, status: str) -> list[Effect]:
         after=number_in(query["after"], "after") if query.get("after") else None,
         newest_first=True,
     )
-
-
-def _bucket(effect: Effect) -> str:
-    return str(effect.key).partition(":")[0]
-
-
-def _cause(visit: Visit, effect: Effect) -> Cause:
-    return cause_of(visit, _bucket(effect), effect.state_id, effect.version)
-
-
-def _sentence(visit: Visit, effect: Effect) -> str | None:
-    return _cause(visit, effect).discreet(effect.error) if effect.error else None
 
 
 def _page_of(visit: Visit, effect: Effect) -> str:

@@ -12,6 +12,7 @@ from ..errors import LimitExceeded, StateValidationError
 from ..lifecycle.scheduling import Timer
 from ..web.problems import CONFLICT, Problem
 from .answers import Done, Shown
+from .causes import timer_without_secrets
 from .jobs import PAGE, jobs_kept, number_in, paged
 from .page import Pages
 from .visit import Visit
@@ -50,7 +51,10 @@ def list_timers(visit: Visit) -> Shown:
     except (StateValidationError, LimitExceeded) as error:
         return Shown("timers.html", {**values, "trouble": str(error)}, 422)
     page, after = paged(found)
-    return Shown("timers.html", {**values, "timers": [(each, lag(each, now)) for each in page], "next": after})
+    return Shown(
+        "timers.html",
+        {**values, "timers": [(timer_without_secrets(visit, each), lag(each, now)) for each in page], "next": after},
+    )
 
 
 @pages.show("/timers/<timer_id>", "timer")
@@ -64,7 +68,7 @@ def show_timer(visit: Visit, timer_id: str) -> Shown:
     # What a type declares comes back at the next entry, and cannot be cancelled while it is declared.
     waits = found.status in (PENDING, "paused", DEAD)
     values = {
-        "timer": found,
+        "timer": timer_without_secrets(visit, found),
         "lag": lag(found, visit.runtime.bucket.clock.now()),
         "data": visit.covered(found.data),
         "metadata": visit.covered(found.metadata),

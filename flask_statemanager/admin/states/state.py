@@ -19,6 +19,7 @@ from ...lifecycle.scheduling import Timer
 from ...lifecycle.state import State
 from ...lifecycle.types import DELETE, UPDATE
 from ..answers import Download, Shown
+from ..causes import timer_without_secrets, without_secrets
 from ..visit import Visit
 from .forms import UNITS, known_id, version
 from .history import changes_of, history_of, meanwhile, record_at
@@ -130,7 +131,10 @@ def _jobs(visit: Visit, name: str) -> Jobs | None:
     effects = runtime.workshop.outbox.effects(
         status=(PENDING, DEAD), state_id=name, effect=None, limit=MOST_JOBS, after=None
     )
-    return Jobs(timers, effects)
+    return Jobs(
+        [timer_without_secrets(visit, timer) for timer in timers],
+        [without_secrets(visit, effect) for effect in effects],
+    )
 
 
 def download(visit: Visit, state_id: str) -> Download:
