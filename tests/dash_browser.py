@@ -51,7 +51,7 @@ class Browser:
         inputs = [self._sent(each) for each in spec["inputs"]]
         return {
             "output": spec["output"],
-            "outputs": _outputs(spec["output"]),
+            "outputs": [] if spec["no_output"] else _outputs(spec["output"]),
             "inputs": inputs,
             "state": [self._sent(each) for each in spec["state"]],
             "changedPropIds": [changed or f"{spec['inputs'][0]['id']}.{spec['inputs'][0]['property']}"],

@@ -245,6 +245,64 @@ def test_of_several_outputs_some_are_stores(dashboard: dash.Dash) -> None:
         assert found == {"filters": {"age": 2}, "notes": ["note"], "one": [3]}
 
 
+FILTERS, LITERAL = Output("filters", "data"), {"type": "store", "index": "a"}
+BOTH = [FILTERS, Output("shown", "children")]
+
+
+@pytest.mark.parametrize(
+    ("output", "outputs", "answer", "sentence"),
+    [
+        (FILTERS, ["filters"], [18, 65], "pass the store alone"),
+        (FILTERS, {"filters": "filters"}, {"age": 1}, "pass the store alone"),
+        (BOTH, "filters", ({}, 1), "a list with None"),
+        (BOTH, ["filters", None, "notes"], ({}, 1), "the part 2, which the callback has not returned"),
+        ([], ["filters", "notes"], 7, "the callback returned only one"),
+    ],
+)
+def test_stores_that_do_not_fit_what_is_returned_are_an_error_and_nothing_is_kept_by_halves(
+    output: Any, outputs: Any, answer: Any, sentence: str
+) -> None:
+    app = dash_app()
+    page(app)
+    handled: list[Exception] = []
+    managed = state_managed_callback(outputs=outputs)(lambda _age: answer)
+    app.callback(output, Input("age", "value"), on_error=handled.append)(managed)
+    browser = Browser(app).open()
+    browser.fire(app._callback_list[0]["output"])
+    assert sentence in str(handled[0])
+    with browser.at_work():
+        assert get_state_manager().get_backend_stats()["total_keys"] == 0
+
+
+def test_a_component_without_wildcards_is_a_store_and_no_stores_by_name() -> None:
+    app = dash_app()
+    page(app)
+    app.callback(Output(LITERAL, "data"), Input("age", "value"))(
+        state_managed_callback(outputs=LITERAL)(lambda age: {"index": age})
+    )
+    browser = Browser(app).open()
+    assert browser.fire('{"index":"a","type":"store"}.data', age__value=1) == {}
+    with browser.at_work():
+        assert get_store('{"index":"a","type":"store"}') == {"index": 1}
+
+
+def test_a_callback_without_outputs_keeps_what_it_returns() -> None:
+    app = dash_app()
+    page(app)
+    one, both = Input("age", "value"), Input("filters", "data")
+    app.callback(one)(state_managed_callback(outputs="filters", announce=True)(lambda age: age))
+    app.callback(both)(state_managed_callback(outputs=["one", "two"])(lambda filters: filters))
+    browser = Browser(app).open()
+    first, second = (each["output"] for each in app._callback_list)
+    browser.fire(first, age__value=18)
+    assert browser.status == 204, browser.text
+    for sent in ([1, 2], None):
+        browser.fire(second, filters__data=sent)
+        assert browser.status == 204, browser.text
+    with browser.at_work():
+        assert get_state_manager().batch_get_stores(["filters", "one", "two"]) == {"filters": 18, "one": 1, "two": 2}
+
+
 def test_a_verb_within_a_callback_answers_what_dash_understands(dashboard: dash.Dash) -> None:
     @dashboard.callback(**CHANGE)
     def change(age: int) -> Any:

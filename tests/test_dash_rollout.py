@@ -70,7 +70,8 @@ class Dashboard:
         answer = browser.client.post(UPDATE, json=browser.body("shown.children")).json
         assert answer is not None
         found = list(answer.get("sideUpdate", {}).values())
-        browser.props.update({DATA: each["data"] for each in found})
+        for each in found:
+            browser.props[DATA] = each["data"]
         return found
 
     def shown(self, browser: Browser) -> Any:

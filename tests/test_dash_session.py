@@ -250,6 +250,19 @@ def test_a_store_begins_with_its_data_and_keeps_what_it_has() -> None:
                 assert get_store("filters") == [2]
 
 
+@pytest.mark.parametrize("unavailable", ["error", "client"])
+def test_a_store_begins_in_the_browser_while_the_server_cannot_be_reached_and_it_helps_out(unavailable: str) -> None:
+    app = dash_app(
+        STATE_BACKEND="redis", STATE_REDIS_URL="redis://127.0.0.1:1/0", STATEMANAGER_STORES_UNAVAILABLE=unavailable
+    )
+    app.layout = lambda: html.Div([create_state_store_component("filters", [1]), create_session_component()])
+    if unavailable == "client":
+        assert Browser(app).open().props["filters.data"] == [1]
+    else:
+        with app.server.test_request_context(), pytest.raises(StorageUnavailable):
+            app.layout()
+
+
 def test_a_component_of_a_pattern_and_options_of_dcc_store() -> None:
     found = create_state_store_component({"type": "row", "index": 1}, storage_type="local", clear_data=True)
     assert (found.id, found.storage_type, found.clear_data) == ({"type": "row", "index": 1}, "local", True)

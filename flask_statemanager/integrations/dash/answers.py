@@ -9,12 +9,14 @@ from typing import Any
 from dash import no_update
 
 from ...errors import ConfigurationError, StateValidationError, shown
-from ...stores.handing import STANDS_FOR
+from ...stores.handing import STANDS_FOR, is_token
 from ...stores.sentinels import NO_UPDATE
-from .running import ids_asked, store_id_of
+from .running import ids_asked, is_output, outputs_asked, store_id_of
 from .stores import StoreId, get_state_manager
 
 Outputs = StoreId | Mapping[int | str, StoreId] | Sequence[StoreId | None] | None
+
+_Stores = Mapping[int | str | None, StoreId]
 
 WHOLE = None
 """The place of an answer that is not one of several."""
@@ -29,6 +31,7 @@ class OutputStores:
     """
 
     def __init__(self, outputs: Outputs, announce: bool) -> None:
+        self._outputs = outputs
         self._stores = _by_place(outputs)
         self._announce = announce
 
@@ -36,23 +39,48 @@ class OutputStores:
         """Keep what is a store's, and return what the browser is to be answered.
 
         :param answer: what the callback has returned.
+        :raises ConfigurationError: when ``outputs=`` names what the callback does not have or return.
         :raises StateManagerError: when a value cannot be kept.
         """
+        asked = outputs_asked()
+        left = self._left(answer, self._stores if asked is None else self._checked(asked))
+        # A callback without an output has to return nothing.
+        return None if asked == 0 and _is_kept(left) else left
+
+    def _left(self, answer: Any, stores: _Stores) -> Any:
         if _is_nothing(answer):
             return no_update
-        if WHOLE in self._stores:
-            return self._kept({WHOLE: answer})[WHOLE]
+        if WHOLE in stores:
+            return self._kept({WHOLE: answer}, stores)[WHOLE]
         if isinstance(answer, dict):
-            return self._kept(answer) if self._stores or _has_nothing(answer.values()) else answer
-        if isinstance(answer, list | tuple) and (self._stores or _has_nothing(answer)):
-            return list(self._kept(dict(enumerate(answer))).values())
+            return self._kept(answer, stores) if stores or _has_nothing(answer.values()) else answer
+        if isinstance(answer, list | tuple) and (stores or _has_nothing(answer)):
+            return list(self._kept(dict(enumerate(answer)), stores).values())
+        if stores and answer is not None:
+            raise ConfigurationError(f"outputs={shown(self._outputs)} names parts, and the callback returned only one.")
         return answer
 
-    def _kept(self, parts: Mapping[Any, Any]) -> dict[Any, Any]:
+    def _checked(self, asked: int) -> _Stores:
+        """Return the stores, held against the outputs that the callback has in Dash."""
+        stores = self._stores
+        if asked == 1 and WHOLE not in stores and isinstance(self._outputs, dict) and is_output(self._outputs):
+            return {WHOLE: self._outputs}
+        if stores and asked != 0 and (asked == 1) != (WHOLE in stores):
+            raise ConfigurationError(
+                f"outputs={shown(self._outputs)} does not fit the callback: where it has one output, pass the store "
+                "alone; where it has several, a list with None for those that are none, or a dict."
+            )
+        return stores
+
+    def _kept(self, parts: Mapping[Any, Any], stores: _Stores) -> dict[Any, Any]:
         taken: dict[Any, str | list[str]] = {}
         values: dict[str, Any] = {}
-        for place, store in self._stores.items():
-            if place not in parts or _is_nothing(parts[place]):
+        for place, store in stores.items():
+            if place not in parts:
+                raise ConfigurationError(
+                    f"outputs={shown(self._outputs)} names the part {place!r}, which the callback has not returned."
+                )
+            if _is_nothing(parts[place]):
                 continue
             taken[place] = _ids(store, place, parts[place])
             values |= _flat(taken[place], parts[place])
@@ -116,6 +144,13 @@ def _flat(ids: str | list[str], value: Any) -> dict[str, Any]:
 
 def _is_nothing(part: Any) -> bool:
     return part is NO_UPDATE or isinstance(part, type(no_update))
+
+
+def _is_kept(left: Any) -> bool:
+    """Tell whether nothing is left for the browser, or but signs of new values."""
+    if isinstance(left, dict) and not is_token(left):
+        return all(map(_is_kept, left.values()))
+    return all(map(_is_kept, left)) if isinstance(left, list) else _is_nothing(left) or is_token(left)
 
 
 def _has_nothing(parts: Any) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any, Literal, get_args
 
 from dash import dcc
 from flask import has_request_context
 
-from ...errors import ConfigurationError, StateConflict
+from ...errors import ConfigurationError, StateConflict, StorageTimeout, StorageUnavailable
+from ...stores.config import CLIENT
 from ...stores.rollout import percentage
 from .running import store_id_of
 from .session import COMPONENT, issued
@@ -40,7 +40,8 @@ def create_state_store_component(
     :param storage_type: ``memory``, ``local`` or ``session``, as of ``dcc.Store``.
     :param clear_data: whether the browser forgets what it has, as of ``dcc.Store``.
     :raises ConfigurationError: when ``storage_type`` is unknown, or it is not known whose store it is.
-    :raises StateManagerError: when the value cannot be kept.
+    :raises StateManagerError: when the value cannot be kept. While the server cannot be reached, the browser helps out
+        where that is configured.
     """
     if storage_type not in get_args(StorageType):
         raise ConfigurationError(
@@ -51,7 +52,19 @@ def create_state_store_component(
     # What a browser has from earlier goes before, and comes with its first callback, where stores move gradually.
     settled = percentage(manager.config.rollout, name) is None
     if data is not None and settled and has_request_context() and not manager.is_client_managed(name):
-        shown = None
-        with suppress(StateConflict):
-            manager.set_store_data(name, data, expect=0)
+        shown = _begun(name, data)
     return dcc.Store(id=store_id, data=shown, storage_type=storage_type, clear_data=clear_data)
+
+
+def _begun(store_id: str, data: Any) -> Any:
+    """Have the server keep a store's first value, and return what its component is to hold."""
+    manager = get_state_manager()
+    try:
+        manager.set_store_data(store_id, data, expect=0)
+    except StateConflict:
+        return None
+    except (StorageUnavailable, StorageTimeout):
+        if manager.config.on_unavailable != CLIENT:
+            raise
+        return data
+    return None

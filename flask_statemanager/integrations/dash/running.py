@@ -104,6 +104,26 @@ def ids_asked(place: int | str | None, pattern: Pattern) -> list[str] | str | No
     return _id_of(found, pattern) if place is None else _ids(found, place, pattern)
 
 
+def outputs_asked() -> int | None:
+    """Return how many outputs the callback has in Dash: none, one, or two for several; None where that is not known."""
+    if in_background() or not _is_running():
+        return None
+    asked = str((request.get_json(silent=True) or {}).get("output"))
+    entry = dash.get_app().callback_map.get(asked)  # type: ignore[no-untyped-call]
+    if entry is None:
+        return None
+    return 0 if entry["no_output"] else 1 + asked.startswith("..")
+
+
+def is_output(component_id: Any) -> bool:
+    """Tell whether it is the component of the callback's only output.
+
+    :param component_id: its id.
+    """
+    found = dash.ctx.outputs_list
+    return isinstance(found, dict) and found.get("id") == component_id
+
+
 def _ids(grouping: Any, place: int | str, pattern: Pattern) -> list[str] | str | None:
     try:
         found = grouping[place]
