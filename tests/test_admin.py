@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator
+from io import BytesIO
 from typing import Any
+from urllib.parse import unquote
 
 import flask
 import pytest
@@ -214,12 +216,21 @@ def test_what_a_client_sends_cannot_lead_anywhere_else(farm: World) -> None:
     for path in (
         "/admin/state/../../evil",
         "/admin/state/..%2f..%2f",
-        "/admin/state/%5cevil",
-        "/admin/state/%0d%0aX:1",
+        "/admin/state/%2e%2e/",
     ):
         page = farm.app.test_client().get(path).text
-        assert 'href="/login?next=/admin/state/"' in page or "next=/admin/state/..%25" in page
+        assert 'href="/login?next=/admin/state/"' in page
+    encoded = farm.app.test_client().get("/admin/state/%0d%0aX:1%5c").text
+    assert 'href="/login?next=/admin/state/%250D%250AX%3A1%255C"' in encoded
     assert 'next=/admin/state/"' in farm.app.test_client().post("/admin/state/pets").text
+
+
+def test_the_login_leads_back_to_a_path_of_any_characters(farm: World) -> None:
+    for asked in ("/admin/state/pets/a%3Fb%23c%25d", "/admin/state/pets/%C3%A9?q=%23%26&x=%C3%A9"):
+        page = farm.app.test_client().get(asked, base_url="http://localhost/caf%C3%A9/").text
+        found = re.search(r'href="/login\?next=([^"]*)"', page)
+        assert found is not None
+        assert unquote(found[1]) == f"/caf%C3%A9{asked}"
 
 
 @pytest.mark.parametrize(
@@ -233,6 +244,8 @@ def test_what_a_client_sends_cannot_lead_anywhere_else(farm: World) -> None:
         ("https://evil.example/admin/state/", False),
         ("/admin/state/../../x", False),
         ("/admin/state/..", False),
+        ("/admin/state/%2e%2E/%2e./x", False),
+        ("/admin/state/a%2eb..", True),
         ("/admin/state\\evil", False),
         ("/admin/state/\n", False),
         ("javascript:alert(1)", False),
@@ -426,6 +439,13 @@ def test_a_form_may_hold_the_largest_document_and_no_more(farm: World, kept: Far
     refused = ada.post("/pets/rex/feed", {"food": largest * 2}, at="/pets/rex")
     assert refused.status_code == 413
     assert "State Manager" in refused.text
+    chunked = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
+    stream = BytesIO(b"food=hay")
+    kind = "application/x-www-form-urlencoded"
+    unannounced = ada.client.post(
+        f"{PREFIX}/pets/rex/feed", input_stream=stream, content_type=kind, environ_overrides=chunked
+    )
+    assert (unannounced.status_code, stream.tell()) == (411, 0)
     assert len(kept.done) == 1
 
 

@@ -52,13 +52,24 @@ class Entrance:
         """
         if self._login is None:
             return None
-        home = f"{request.script_root}{self._prefix}/"
+        home = f"{_written(request.script_root)}{self._prefix}/"
         # Of what the client has sent only a path below the own prefix comes along, so that it leads nowhere else.
-        wanted = f"{request.script_root}{request.full_path.rstrip('?')}" if request.method == "GET" else home
+        wanted = _address(request) if request.method == "GET" else home
         following = quote(wanted if is_below(wanted, home) else home, safe="/")
         if NEXT in self._login:
             return self._login.replace(NEXT, following)
         return f"{self._login}{'&' if '?' in self._login else '?'}next={following}"
+
+
+def _address(request: Request) -> str:
+    """Return the path and query of a request as its URL has them: the path of an id may hold any character."""
+    path = _written(f"{request.script_root}{request.path}")
+    query = request.query_string.decode("latin-1")
+    return f"{path}?{query}" if query else path
+
+
+def _written(path: str) -> str:
+    return quote(path, safe="/:@!$&'()*+,;=")
 
 
 def is_below(url: str, home: str) -> bool:
@@ -67,6 +78,7 @@ def is_below(url: str, home: str) -> bool:
     :param url: the URL.
     :param home: that of the overview, with a slash behind it.
     """
-    path = url.partition("?")[0].partition("#")[0]
+    # Browsers take "%2e" for a dot where they look for "..".
+    path = url.partition("?")[0].partition("#")[0].replace("%2e", ".").replace("%2E", ".")
     plain = url.isprintable() and "\\" not in url and not home.startswith("//")
     return plain and (path == home.rstrip("/") or path.startswith(home)) and "/../" not in f"{path}/"

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Request, Response, current_app, render_template, request, stream_with_context, url_for
 from msgspec.structs import replace
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, LengthRequired, RequestEntityTooLarge
 from werkzeug.http import dump_options_header
 
 from ..errors import StateManagerError, StateValidationError
@@ -101,6 +101,8 @@ class Frame:
     def _bound(self) -> None:
         """Have a form be as large as the largest document needs, each of its characters three, and no larger."""
         most = 3 * self._runtime.settings.max_value_bytes + FORM
+        if request.content_length is None and "Transfer-Encoding" in request.headers:
+            raise LengthRequired("How long a form is has to be said before it is sent, as browsers do.")
         if request.content_length is not None and request.content_length > most:
             raise RequestEntityTooLarge("The form is larger than any document may be: store less, or a reference.")
         # Some versions of Werkzeug give up at half a megabyte.
