@@ -6,7 +6,7 @@ answer says how far that was. The JSON of the records is never read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property, partial
 from typing import Any
@@ -17,6 +17,7 @@ from sqlalchemy.sql import ColumnElement
 from ...core.audits import DISORDER, Audited, AuditQuery, Audits, Deed, folded
 from ...core.record import Key, Origin
 from .connection import SqlUnit
+from .paths import unindexed
 from .power import SqlPower
 from .reading import Row
 from .statements import Compiled, Statements, compiled
@@ -170,14 +171,16 @@ class Windows:
         revision = log.revision
         between = and_(revision < self._parameter("before", revision), revision >= self._parameter("floor", revision))
         shown = [self._statements.readable(log[name]) for name in _SHOWN]
-        return select(*shown).where(between, *self._conditions(query, log)).order_by(revision.desc())
+        # By its bucket SQLite would go through all that a bucket has ever had, to sort it.
+        seen = {**dict(log.items()), "bucket": unindexed(log.bucket)}
+        return select(*shown).where(between, *self._conditions(query, seen)).order_by(revision.desc())
 
     def _of_one(self, query: AuditQuery, *, bounded: bool) -> Select[Any]:
         log = self._statements.tables.history.c
         newest = self._own([log[name] for name in _SHOWN], bounded=bounded)
         window = newest.limit(bindparam("k_look_at", type_=Integer())).subquery().c
         shown = [self._statements.readable(column) for column in window]
-        return select(*shown).where(*self._conditions(query, window)).order_by(window.revision.desc())
+        return select(*shown).where(*self._conditions(query, dict(window.items()))).order_by(window.revision.desc())
 
     def _own(self, columns: Sequence[ColumnElement[Any]], *, bounded: bool) -> Select[Any]:
         """Return the changes of one record from the newest on, which have an index of their own."""
@@ -187,19 +190,21 @@ class Windows:
             own = own.where(log.revision < self._parameter("before", log.revision))
         return own.order_by(log.version.desc())
 
-    def _conditions(self, query: AuditQuery, window: Any) -> list[ColumnElement[bool]]:
+    def _conditions(self, query: AuditQuery, window: Mapping[str, ColumnElement[Any]]) -> list[ColumnElement[bool]]:
         found = [
             window[column] == self._parameter(name, window[column])
             for name, column in _SAME.items()
             if getattr(query, name) is not None
         ]
-        found += [window.bucket != self._parameter(f"but_{place}", window.bucket) for place in range(len(query.but))]
+        found += [
+            window["bucket"] != self._parameter(f"but_{place}", window["bucket"]) for place in range(len(query.but))
+        ]
         if query.reason is not None:
-            found.append(self._contains(window.reason, bindparam("k_reason", type_=Text())))
+            found.append(self._contains(window["reason"], bindparam("k_reason", type_=Text())))
         if query.since is not None:
-            found.append(window.created_at >= self._parameter("since", window.created_at))
+            found.append(window["created_at"] >= self._parameter("since", window["created_at"]))
         if query.until is not None:
-            found.append(window.created_at <= self._parameter("until", window.created_at))
+            found.append(window["created_at"] <= self._parameter("until", window["created_at"]))
         return found
 
     def _contains(self, column: ColumnElement[Any], text: ColumnElement[str]) -> ColumnElement[bool]:

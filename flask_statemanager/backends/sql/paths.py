@@ -9,7 +9,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-from sqlalchemy import Text, UnaryExpression, and_, bindparam, cast, false, func, literal, not_, null, or_, select
+from sqlalchemy import (
+    Text,
+    UnaryExpression,
+    and_,
+    bindparam,
+    cast,
+    false,
+    func,
+    literal,
+    literal_column,
+    not_,
+    null,
+    or_,
+    select,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.operators import custom_op
@@ -201,6 +215,15 @@ def hidden(column: Condition) -> Condition:
     :param column: the column.
     """
     return UnaryExpression(column, operator=custom_op("+"), type_=column.type)
+
+
+def unindexed(column: Condition) -> Condition:
+    """Return a column of text in a form that no index of it serves, on any database.
+
+    :param column: the column.
+    """
+    found: Condition = column.concat(literal_column("''"))
+    return found
 
 
 def jsonb(value: JSON) -> Condition:

@@ -9,6 +9,7 @@ from sqlalchemy.sql import ClauseElement, ColumnElement
 
 from ...core.lists import prefix_end
 from .lists import BEHIND_ALL
+from .paths import unindexed
 from .putting import RECORD_FIELDS
 from .statements import Compiled, Statements, compiled
 
@@ -132,19 +133,13 @@ class Scanning:
 
 
 def _here(bucket: Condition, *, hide: bool = False) -> Condition:
-    return (_expression(bucket) if hide else bucket) == bindparam("k_bucket", type_=bucket.type)
+    return (unindexed(bucket) if hide else bucket) == bindparam("k_bucket", type_=bucket.type)
 
 
 def _within(name: Condition, prefix: bool, after: bool, *, hide: bool = False) -> list[Condition]:
     """Return the conditions that leave names of a range, with both its ends where an index is to serve it."""
-    column = _expression(name) if hide else name
+    column = unindexed(name) if hide else name
     found = [column > bindparam("k_after", type_=name.type)] if after else []
     if prefix or not hide:
         found += [column >= bindparam("k_prefix", type_=name.type), column < bindparam("k_end", type_=name.type)]
-    return found
-
-
-def _expression(column: Condition) -> Condition:
-    """Return a column of text as no index has it: the log is to be read from a revision on, not by its names."""
-    found: Condition = column.concat(literal_column("''"))
     return found
