@@ -60,6 +60,12 @@ def test_conversations_are_listed_and_found(any_world: World) -> None:
     assert "is not a name" in text_of(ada.get("/conversations?channel_type=%21&channel_id=1"))
 
 
+@pytest.mark.parametrize("name", ["member:%00", "channel:a:b%00", "trail/member:%00"])
+def test_what_can_be_no_conversation_is_none(any_world: World, name: str) -> None:
+    assert Operator(any_world).get(f"/conversations/{name}").status_code == 404
+    assert Operator(any_world).get("/conversations?after=member:%00").status_code == 422
+
+
 def test_the_list_has_pages_that_pass_links_over(world: World, ada: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, number in (("PAGE", 3), ("STEP", 2), ("LOOK_AT", 5)):
         monkeypatch.setattr(conversations, name, number)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from flask_statemanager.admin import live
 from tests.admin_client import ADMIN, PREFIX, Operator, an_admin_world, text_of, with_logins
 from tests.worlds import World, build, entered, kept_by, uri_for
 
@@ -121,6 +122,26 @@ def test_the_stream_is_for_who_may(world: World) -> None:
     assert Operator(world, None).get("/live/stream").status_code == 401
     assert Operator(world, "ben", ("service",)).get("/live/stream").status_code == 403
     assert world.runtime.counters.value("live.clients") == 0
+
+
+def test_whoever_may_see_no_more_hears_no_more(world: World, ada: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "LONGEST", 0.1)
+    answer = ada.client.get(STREAM, buffered=False)
+    assert answer.status_code == 200
+    assert b"goodbye" in b"".join(answer.iter_encoded())
+    answer.close()
+    ada.client.environ_base["test.user"] = ("ada", ("service",))
+    assert ada.get("/live/stream").status_code == 403
+
+
+def test_a_beginning_is_looked_for_behind_the_newest_changes(
+    world: World, ada: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "LATEST", 2)
+    for name in ("rare/1", "rare/2", "rare/3", "often/1", "often/2", "often/3"):
+        world.states.kv.set(name, 1)
+    text = text_of(ada.get("/live?prefix=rare/")).partition("Version By")[2]
+    assert [name in text for name in ("rare/3", "rare/2", "rare/1", "often")] == [True, True, False, False]
 
 
 def test_places_are_given_back(world: World, ada: Operator) -> None:

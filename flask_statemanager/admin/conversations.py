@@ -12,7 +12,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..core.buckets import FLOW_SECRETS
+from ..core.codec import text_problem
 from ..core.lists import Span
+from ..core.names import check_prefix
 from ..core.record import JSONObject, Origin, Record
 from ..errors import ConfigurationError, StateNotFound, StateValidationError
 from ..flows.audit import Audit, AuditEvent
@@ -106,7 +108,8 @@ def list_conversations(visit: Visit) -> Shown:
     if name is not None:
         listing = Listing(list(_rows(parts, [name])), None)
     else:
-        listing = _listing(parts, query.get("kind", ""), query.get("after"))
+        after = query.get("after")
+        listing = _listing(parts, query.get("kind", ""), None if after is None else check_prefix(after, "after"))
     drawn = {flow.name: mermaid(flow) for flow in registry.flows.values()}
     values = {"listing": listing, "found": name, "problem": problem, "flows": registry.flows, "drawn": drawn}
     return Shown("conversations.html", values)
@@ -312,7 +315,7 @@ def _opened(parts: FlowParts, name: str) -> FlowSession:
     :raises StateNotFound: when there is none.
     """
     channel = channel_at(name)
-    if channel is None and name.startswith(MEMBER):
+    if channel is None and name.startswith(MEMBER) and text_problem(name) is None:
         record: Any = parts.bucket.find_many([name], strong=True).get(name)
         document = {} if record is None else sound(record.data.get(VALUE)) or {}
         channel = next(filter(None, map(channel_at, reversed(document.get(CHANNELS, ())))), None)

@@ -34,6 +34,9 @@ LOOK_AT = 5000
 
 MOST_CURSOR = 32_768
 
+LONGEST = 60.0
+"""Seconds after which a stream ends; the page goes on with another at once, if its visitor may still see it."""
+
 STREAM = "live_stream"
 """The name of the route of the event stream."""
 
@@ -121,12 +124,12 @@ def _latest(visit: Visit, filters: Filters) -> list[Deed] | None:
         but,
         event=filters.event or None,
         type=filters.type or None,
-        limit=LATEST,
+        limit=LOOK_AT if filters.prefix else LATEST,
         look_at=LOOK_AT,
     )
     with bucket.reading() as unit:
         found = backend.audit(unit, query).deeds
-    return [deed for deed in found if deed.key.name.startswith(filters.prefix)]
+    return [deed for deed in found if deed.key.name.startswith(filters.prefix)][:LATEST]
 
 
 def _interest(runtime: Runtime, filters: Filters) -> Interest:
@@ -168,7 +171,7 @@ class Stream:
         identity: Identity = request.environ[BLUEPRINT]
         since = request.headers.get("Last-Event-ID") or request.args.get("since")
         interest = _interest(self._runtime, Filters.of(request.args))
-        wish = Wish(identity, interest, None if since is None else since[:MOST_CURSOR])
+        wish = Wish(identity, interest, None if since is None else since[:MOST_CURSOR], LONGEST)
         response = station_of(current_app, self._runtime).event_stream(request, wish)
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response

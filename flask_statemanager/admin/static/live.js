@@ -4,6 +4,7 @@
 const MOST = 200;
 const MOST_HELD = 500;
 const AGAIN = 5000;
+const BRIEF = 4000;
 
 const table = document.getElementById("live");
 if (table) {
@@ -18,7 +19,11 @@ if (table) {
   let cursor = null;
   let refused = 0;
 
+  let trouble = null;
   const say = (text, kind) => {
+    clearTimeout(trouble);
+    trouble = null;
+    if (connection.textContent === text) return;
     connection.textContent = text;
     connection.className = `chip s-${kind}`;
   };
@@ -85,7 +90,11 @@ if (table) {
       say("live", "active");
     };
     source.onerror = () => {
-      if (source.readyState !== EventSource.CLOSED) return say("connecting again", "pending");
+      // The server ends a stream now and then, to look whether it may go on: of that nothing is said.
+      if (source.readyState !== EventSource.CLOSED) {
+        trouble ??= setTimeout(say, BRIEF, "connecting again", "pending");
+        return;
+      }
       // The server has refused it: it is full, it is being started, or the login has ended.
       refused += 1;
       if (refused > 5) return say("ended: reload the page, or sign in again", "failed");

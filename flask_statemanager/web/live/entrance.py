@@ -8,6 +8,7 @@ from typing import Any
 
 from flask import Response
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ...config.live import LiveSettings
 from ...core.waking import Alarm
@@ -123,18 +124,20 @@ class Entrance:
             bound(sock)
         return Stay(mailbox, listening, Once(listening.close, self._places.leave, lambda: self._ended(mailbox)))
 
-    def event_stream(self, environ: Mapping[str, Any], guest: Guest) -> Response:
+    def event_stream(self, environ: Mapping[str, Any], guest: Guest, *, longest: float | None = None) -> Response:
         """Return a response that goes on as an event stream.
 
         :param environ: the WSGI environment of the request.
         :param guest: the client.
+        :param longest: seconds after which it ends, where that is sooner than the settings say; None otherwise.
         :raises Problem: when no place is left.
         :raises StateValidationError: when ``since`` is no cursor of these logs.
         :raises StorageError: when the storage fails.
         """
+        pace = self.pace if longest is None else replace(self.pace, longest=min(longest, self.pace.longest))
         alarm = Alarm()
         stay = self.let_in(environ, guest, attrgetter("event"), alarm.ring)
-        body = EventStream(stay.mailbox, alarm, self.pace).body(stay.listening)
+        body = EventStream(stay.mailbox, alarm, pace).body(stay.listening)
         response = Response(body, content_type=STREAM, headers=STREAM_HEADERS)
         response.call_on_close(stay.end)
         self.forgotten.watch(response, stay.end)

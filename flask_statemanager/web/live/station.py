@@ -30,11 +30,13 @@ class Wish(Struct, frozen=True):
     :param identity: who.
     :param interest: of what.
     :param since: the cursor to go on behind; None for from now on.
+    :param longest: seconds after which the stream ends, where that is sooner than the settings say; None otherwise.
     """
 
     identity: Identity
     interest: Interest
     since: str | None = None
+    longest: float | None = None
 
 
 class Station:
@@ -84,7 +86,7 @@ class Station:
         :raises Problem: when there is no room for it.
         :raises StorageError: when the storage fails.
         """
-        return self._entrance.event_stream(asking.environ, _guest(wish))
+        return self._entrance.event_stream(asking.environ, _guest(wish), longest=wish.longest)
 
     def watch(self, response: Response, end: Once) -> None:
         """Have a stay ended when its response is gone.
