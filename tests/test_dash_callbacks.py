@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,41 @@ def test_above_a_background_callback_it_is_refused() -> None:
         @app.callback(Output("shown", "children"), Input("age", "value"), background=True)
         def show(filters: Any) -> Any:
             return filters
+
+
+def test_above_a_decorator_that_stands_above_the_one_of_dash_it_is_refused() -> None:
+    app = dash_app()
+
+    def logged(function: Any) -> Any:
+        @functools.wraps(function)
+        def called(*args: Any) -> Any:
+            return function(*args)
+
+        return called
+
+    with pytest.raises(ConfigurationError, match="callback show before it was managed"):
+
+        @state_managed_callback({"filters": "filters"})
+        @logged
+        @app.callback(Output("shown", "children"), Input("age", "value"))
+        def show(filters: Any) -> Any:
+            return filters
+
+
+def test_a_method_is_managed_wherever_dash_has_it() -> None:
+    class Board:
+        def show(self, filters: Any) -> Any:
+            return [filters]
+
+    app, one, other = dash_app(), Board(), Board()
+    page(app)
+    shown = {name: app.callback(Output(name, "children"), Input("filters", "data")) for name in ("one", "other")}
+    shown["one"](one.show)
+    shown["other"](other.show)
+    migrate_callback_to_state_manager(one.show, {"filters": "filters"})
+    browser = Browser(app).open()
+    assert browser.fire("one.children", filters__data="sent") == {"one": {"children": [None]}}
+    assert browser.fire("other.children") == {"other": {"children": ["sent"]}}
 
 
 def test_parameters_are_found_whatever_the_signature() -> None:

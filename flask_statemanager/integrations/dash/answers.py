@@ -52,13 +52,15 @@ class OutputStores:
             return no_update
         if WHOLE in stores:
             return self._kept({WHOLE: answer}, stores)[WHOLE]
+        if not stores and not _has_nothing(answer):
+            return answer
         if isinstance(answer, dict):
-            return self._kept(answer, stores) if stores or _has_nothing(answer.values()) else answer
-        if isinstance(answer, list | tuple) and (stores or _has_nothing(answer)):
+            return self._kept(answer, stores)
+        if isinstance(answer, list | tuple):
             return list(self._kept(dict(enumerate(answer)), stores).values())
-        if stores and answer is not None:
+        if answer is not None:
             raise ConfigurationError(f"outputs={shown(self._outputs)} names parts, and the callback returned only one.")
-        return answer
+        return None
 
     def _checked(self, asked: int) -> _Stores:
         """Return the stores, held against the outputs that the callback has in Dash."""
@@ -153,5 +155,7 @@ def _is_kept(left: Any) -> bool:
     return all(map(_is_kept, left)) if isinstance(left, list) else _is_nothing(left) or is_token(left)
 
 
-def _has_nothing(parts: Any) -> bool:
+def _has_nothing(answer: Any) -> bool:
+    """Tell whether a part of an answer is nothing in the words of the stores, which Dash does not know."""
+    parts = answer.values() if isinstance(answer, dict) else answer if isinstance(answer, list | tuple) else ()
     return any(part is NO_UPDATE for part in parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,10 +15,11 @@ from dash._callback import GLOBAL_API_PATHS, GLOBAL_CALLBACK_MAP
 from ...errors import ConfigurationError
 
 Function = Callable[..., Any]
+Identity = tuple[int, ...]
 
 _lock = threading.Lock()
 _apps: WeakSet[dash.Dash] = WeakSet()
-_managed: WeakValueDictionary[int, Function] = WeakValueDictionary()
+_managed: WeakValueDictionary[Identity, Function] = WeakValueDictionary()
 """What takes the place of which bare function; the managed one keeps it alive, so that its id is nobody else's."""
 
 
@@ -28,8 +30,9 @@ def put_in_place(bare: Function, managed: Function) -> None:
     :param managed: what is to be called.
     :raises ConfigurationError: when it has been taken in a way that cannot be undone.
     """
-    _managed[id(bare)] = managed
-    _replace({id(bare): managed})
+    _managed[_identity(bare)] = managed
+    _replace({_identity(bare): managed})
+    _check(bare)
 
 
 def app_of(managed: Function | None) -> dash.Dash:
@@ -47,12 +50,33 @@ def app_of(managed: Function | None) -> dash.Dash:
 def _replace(by_bare: Any) -> None:
     for entry in _entries():
         bare = getattr(entry.get("callback"), "__wrapped__", None)
-        managed = by_bare.get(id(bare))
+        managed = by_bare.get(_identity(bare))
         if bare is not None and managed is not None:
             _exchange(entry, bare, managed)
     for paths in (GLOBAL_API_PATHS, *(app.callback_api_paths for app in _known())):
         for path, called in list(paths.items()):
-            paths[path] = by_bare.get(id(called), called)
+            paths[path] = by_bare.get(_identity(called), called)
+
+
+def _identity(function: Any) -> Identity:
+    # A method is another object each time that it is asked for.
+    return (id(function.__self__), id(function.__func__)) if inspect.ismethod(function) else (id(function),)
+
+
+def _check(bare: Function) -> None:
+    """Refuse what stands above a decorator that stands above Dash's: Dash has the function below both."""
+    within = getattr(bare, "__wrapped__", None)
+    while within is not None:
+        if any(getattr(entry.get("callback"), "__wrapped__", None) is within for entry in _entries()):
+            raise _too_late(within)
+        within = getattr(within, "__wrapped__", None)
+
+
+def _too_late(bare: Function) -> ConfigurationError:
+    return ConfigurationError(
+        f"Dash has taken the callback {getattr(bare, '__name__', bare)} before it was managed, and does not let go of "
+        "it: put @state_managed_callback(...) below @callback(...)."
+    )
 
 
 def _entries() -> Iterator[dict[str, Any]]:
@@ -74,10 +98,7 @@ def _exchange(entry: dict[str, Any], bare: Function, managed: Function) -> None:
     # Dash keeps the function nowhere else than in what it calls; of a background callback its managers have a copy.
     cell = registered.__closure__[names.index("func")] if "func" in names else None
     if entry.get("background") or cell is None or cell.cell_contents is not bare:
-        raise ConfigurationError(
-            f"Dash has taken the callback {bare.__name__} before it was managed, and does not let go of it: "
-            "put @state_managed_callback(...) below @callback(...)."
-        )
+        raise _too_late(bare)
     cell.cell_contents = managed
     registered.__wrapped__ = managed
 
