@@ -14,14 +14,16 @@ from urllib.parse import quote
 
 import pytest
 from marshmallow import Schema, fields
+from sqlalchemy import MetaData, create_engine
 
 from flask_statemanager import Guard, Machine, Transition
 from flask_statemanager.admin.states import export, history, listing, text
-from tests.admin_client import Operator, an_admin_world
+from tests.admin_client import PREFIX, Operator, an_admin_world
 from tests.admin_client import text_of as words_of
 from tests.worlds import World
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
+HIDDEN = r'<input type="hidden" name="([^"]*)" value="([^"]*)">'
 ODD_IDS = ["a/b:c", "user/history", "x/transition", "~=+@-", "states.csv", "-1", "new-state/..a", "a.b_c"]
 
 
@@ -257,6 +259,53 @@ def test_an_export_is_bounded_and_says_when_there_is_more(small: World, monkeypa
     lines = ada.get("/states.csv?sort=state_id").text.splitlines()
     assert (len(lines), lines[-1]) == (27, "# there are more than these: 25 states were looked at")
     assert json.loads(ada.get("/states.json?type=user&text=%22n%22:%202").text)["complete"] is True
+
+
+@pytest.fixture
+def outage(tmp_path: Any) -> Iterator[tuple[World, Callable[[], None]]]:
+    """An application with the state a1, and what makes its database fail."""
+    url = f"sqlite:///{tmp_path / 'outage.sqlite'}"
+
+    def fail() -> None:
+        engine = create_engine(url)
+        tables = MetaData()
+        tables.reflect(engine)
+        tables.drop_all(engine)
+        engine.dispose()
+
+    with an_admin_world("sqlite", url) as world:
+        stocked(world).states.register_state("a1", "account", {"a": 1})
+        yield world, fail
+
+
+def test_a_file_of_a_storage_that_fails_is_a_page_that_says_so(outage: tuple[World, Callable[[], None]]) -> None:
+    world, fail = outage
+    ada = Operator(world)
+    assert ada.get("/states.csv").status_code == 200
+    fail()
+    for path in ("/states.csv", "/states.json", "/state-file/a1"):
+        answer = ada.get(path)
+        assert (answer.status_code, answer.headers.get("Content-Disposition")) == (503, None)
+        assert "The storage cannot be reached" in text_of(answer)
+
+
+def test_what_was_typed_outlives_a_storage_that_fails(outage: tuple[World, Callable[[], None]]) -> None:
+    world, fail = outage
+    ada = Operator(world)
+    token = ada.token("/state-editor/a1")
+    fail()
+    form = {"data": '{"mine": "<b>"}', "metadata": "{}", "expect": "1", "reason": "by hand"}
+    refused = ada.client.post(f"{PREFIX}/state-editor/a1", data={**form, "admin_token": token})
+    assert refused.status_code == 503
+    assert 'The storage cannot be reached, or failed: try again later. What was typed data {"mine": "<b>"}' in text_of(
+        refused
+    )
+    again = {name: html.unescape(value) for name, value in re.findall(HIDDEN, refused.text)}
+    assert again.pop("admin_token")
+    assert again == form
+    assert f'action="{PREFIX}/state-editor/a1"' in refused.text
+    forged = ada.client.post(f"{PREFIX}/state-editor/a1", data=form)
+    assert (forged.status_code, "<form" in forged.text) == (403, False), "what has no token is not made to have one"
 
 
 def test_secrets_are_found_by_nothing_and_shown_nowhere(shop: World, ada: Operator) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, islice
 from typing import Any
 
 from flask import Request, Response, current_app, render_template, request, stream_with_context, url_for
@@ -182,12 +183,12 @@ class Frame:
         return response
 
     def _refused(self, visit: Visit, act: Act, arguments: Mapping[str, str], refusal: Refusal, status: int) -> Response:
-        """Show the page that an act came from, with what was typed; where it cannot be shown, the sentence alone."""
+        """Show the page that an act came from, with what was typed; where it cannot be shown, the sentence and that."""
         own = {name: value for name, value in arguments.items() if name in act.page.arguments}
         try:
             answer = act.page.function(replace(visit, refusal=refusal), **own)
         except StateManagerError:
-            return self.failed(status, refusal.sentence)
+            return self._written(visit, act.page.name, _unsent(visit, act, arguments, refusal.sentence, status))
         if isinstance(answer, Shown):
             answer = replace(answer, status=status)
         return self._written(replace(visit, refusal=refusal), act.page.name, answer)
@@ -195,11 +196,9 @@ class Frame:
     def _asked(self, visit: Visit, act: Act, arguments: Mapping[str, str]) -> Response:
         """Ask whether something is to be done that cannot be undone; the answer posts the same form again."""
         own = {name: value for name, value in arguments.items() if name in act.page.arguments}
-        fields = [(name, value) for name in visit.form for value in visit.chosen(name)]
         values = {
             "question": filled(act.destructive or "", {**visit.form, **arguments}),
-            "fields": fields,
-            "action": visit.url(act.name, **{**visit.query, **arguments}),
+            **_again(visit, act, arguments),
             "back": visit.url(act.page.name, **{**visit.query, **own}),
         }
         return self._written(visit, act.page.name, Shown("confirm.html", values))
@@ -269,6 +268,18 @@ class Frame:
         return self._page(Shown("error.html", {"sentence": sentence}, status), {**values, "status": status})
 
 
+def _again(visit: Visit, act: Act, arguments: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a form needs to send the same once more."""
+    fields = [(name, value) for name in visit.form for value in visit.chosen(name)]
+    return {"fields": fields, "action": visit.url(act.name, **{**visit.query, **arguments})}
+
+
+def _unsent(visit: Visit, act: Act, arguments: Mapping[str, str], sentence: str, status: int) -> Shown:
+    """Return a page with what was typed, which can be sent again where only the server was at fault."""
+    values = {"sentence": sentence, "status": status, "again": status >= 500, **_again(visit, act, arguments)}
+    return Shown("unsent.html", values, status)
+
+
 def secured(response: Response) -> Response:
     """Add the headers that keep a page from others.
 
@@ -280,7 +291,10 @@ def secured(response: Response) -> Response:
 
 
 def _download(answer: Download) -> Response:
-    parts = stream_with_context(_encoded(answer.lines))
+    lines = iter(answer.lines)
+    # What fails at once does so before the file has begun, and is told on a page.
+    first = tuple(islice(lines, 1))
+    parts = stream_with_context(_encoded(chain(first, lines)))
     response = Response(parts, content_type=f"{answer.media_type}; charset=utf-8")
     response.headers["Content-Disposition"] = dump_options_header("attachment", {"filename": answer.name})
     return secured(response)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 
 from msgspec import Struct
 
@@ -73,8 +74,9 @@ def as_csv(export: Export) -> Iterator[str]:
 
     :param export: the states.
     """
+    states = _begun(export.states())
     yield _row(COLUMNS)
-    for state in export.states():
+    for state in states:
         if state is None:
             yield _row([f"# there are more than these: {export.most} states were looked at"])
         else:
@@ -86,15 +88,21 @@ def as_json(export: Export) -> Iterator[str]:
 
     :param export: the states.
     """
+    states = _begun(export.states())
     yield '{"items": ['
     complete, between = True, "\n"
-    for state in export.states():
+    for state in states:
         if state is None:
             complete = False
         else:
             yield between + json.dumps(state, ensure_ascii=False)
             between = ",\n"
     yield f'\n], "complete": {json.dumps(complete)}}}\n'
+
+
+def _begun(states: Iterator[State | None]) -> Iterator[State | None]:
+    """Read the first state at once: a storage that fails must not look like a file without states."""
+    return chain(list(islice(states, 1)), states)
 
 
 def _cell(value: object) -> str:
