@@ -256,7 +256,7 @@ def test_of_two_operators_the_second_is_told_what_the_first_did(memory: Shop) ->
 
 def test_all_dead_letters_are_retried_at_once(shop: Shop) -> None:
     asked = shop.ada.post("/effects/retry-dead", {"effect": "mail"}, at="/effects")
-    assert "Retry all dead letters?" in text_of(asked)
+    assert "Retry all dead letters of mail?" in text_of(asked)
     fields = {"effect": "mail", "confirmed": "yes", "reason": "mended"}
     answer = shop.ada.post("/effects/retry-dead", fields, at="/effects")
     words = text_of(shop.ada.follow(answer))

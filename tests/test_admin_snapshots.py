@@ -16,7 +16,7 @@ from flask_statemanager.admin import longwork
 from flask_statemanager.admin.longwork import Outcome, Task, Works
 from flask_statemanager.admin.progress import FAILED, LOST, RUNNING, Report
 from flask_statemanager.web.problems import Problem
-from tests.admin_client import ADMIN, Operator, text_of, with_logins
+from tests.admin_client import ADMIN, PREFIX, Operator, text_of, with_logins
 from tests.worlds import World, build, entered, kept_by, uri_for
 
 PATIENCE = 60.0
@@ -325,12 +325,15 @@ def test_long_work_goes_on_behind_the_request_and_every_process_sees_how_far_it_
 
 def test_work_whose_process_has_died_is_lost_and_says_so(memory: Shop) -> None:
     works, slow = works_in(memory), Slow()
-    work = works.begin(Task("Count", slow, "counting"), actor="ada", patience=0.0)
+    task = Task("Count", slow, "counting", page="state", arguments={"state_id": "u1"})
+    work = works.begin(task, actor="ada", patience=0.0)
     other = works_in(memory)
     assert other.look(work.id).state == RUNNING  # type: ignore[union-attr]
     memory.world.clock.advance(longwork.SILENCE + 1)
     assert other.look(work.id).state == LOST  # type: ignore[union-attr]
-    assert "Nothing was heard of it for more than 30 seconds" in text_of(memory.ada.get(f"/work/{work.id}"))
+    page = memory.ada.get(f"/work/{work.id}")
+    assert "Nothing was heard of it for more than 30 seconds" in text_of(page)
+    assert f'href="{PREFIX}/states/u1">Go where it was begun' in page.text
     assert "Count lost" in text_of(memory.ada.get("/work"))
     # Its lease has ended too, so that another may begin.
     again = Slow()

@@ -21,6 +21,9 @@ from .visit import Visit
 pages = Pages("effects", "Effects", order=44)
 
 EVERY = "all"
+ALL_EFFECTS = "all effects"
+"""Stands for every effect in the form that has dead letters retried; no name of one has a space in it."""
+
 STATUSES = ((DEAD, "Dead letters"), (PENDING, "Waiting"), (DONE, "Done"), (CANCELLED, "Discarded"), (EVERY, "All"))
 """What can be asked for; the first by default."""
 
@@ -51,6 +54,7 @@ def list_effects(visit: Visit) -> Shown:
         "statuses": STATUSES,
         "status": visit.query.get("status") or DEAD,
         "known": [(name, name) for name in sorted(known | ({wanted} if wanted else set()))],
+        "all_effects": ALL_EFFECTS,
         "attendance": None if attended is None else attended.attendance(),
         "effects": [],
         "next": None,
@@ -132,14 +136,15 @@ def discard_effect(visit: Visit, effect_id: str) -> Done:
 @pages.act(
     "/effects/retry-dead",
     "retry_dead",
-    destructive="Retry all dead letters? Whatever failed there is done again, mails and payments too.",
+    destructive="Retry all dead letters of {effect}? Whatever failed there is done again, mails and payments too.",
 )
 def retry_dead(visit: Visit) -> Done:
     """Have all dead letters tried again, or those of one effect; with very many it takes a while.
 
     :param visit: the visit.
     """
-    outbox, effect = visit.runtime.workshop.outbox, visit.form.get("effect") or None
+    outbox, wanted = visit.runtime.workshop.outbox, visit.form.get("effect", "")
+    effect = None if wanted in ("", ALL_EFFECTS) else wanted
     asked, total = visit.writing(), outbox.counts().dead if effect is None else None
     by = asked_by(asked["actor"], asked["source"], asked["reason"])
 
@@ -150,7 +155,7 @@ def retry_dead(visit: Visit) -> Done:
         return Outcome(f"{number:,} {noun} going to be tried again.", "effects", arguments)
 
     of = f" of {effect}" if effect else ""
-    return begun(visit, Task(f"Retry all dead letters{of}", perform, "retry-dead", "dead letters"))
+    return begun(visit, Task(f"Retry all dead letters{of}", perform, "retry-dead", "dead letters", "effects"))
 
 
 def _listed(visit: Visit, status: str) -> list[Effect]:

@@ -78,12 +78,16 @@ class Task(Struct, frozen=True):
         what is done and of what there is (None where that is not known).
     :param only: of tasks of one such name one is done at a time, in all processes together; None for any number.
     :param unit: what is counted.
+    :param page: the name of the page that it is begun on, for whoever has to begin again.
+    :param arguments: those of that page.
     """
 
     title: str
     perform: Callable[[Report], Outcome]
     only: str | None = None
     unit: str = "records"
+    page: str = ""
+    arguments: dict[str, str] = field(default_factory=dict)
 
 
 class _Running:
@@ -183,7 +187,18 @@ class Works:
 
     def _new(self, id_: str, task: Task, actor: str, reason: str | None) -> Work:
         now = iso(self._parts().bucket.clock.now())
-        return Work(id_, task.title, task.unit, actor, reason, RUNNING, started_at=now, heard_at=now)
+        return Work(
+            id_,
+            task.title,
+            task.unit,
+            actor,
+            reason,
+            RUNNING,
+            started_at=now,
+            heard_at=now,
+            page=task.page,
+            arguments=task.arguments,
+        )
 
     def _leased(self, task: Task, id_: str) -> Lease | None:
         if task.only is None:
@@ -243,16 +258,17 @@ class Works:
         beating.join()
 
     def _perform(self, task: Task, running: _Running, silenced: Callable[[], None] = lambda: None) -> None:
+        nothing = Outcome("", task.page, task.arguments)
         try:
             outcome = task.perform(running.report)
         except StateManagerError as error:
             running.error = error
-            ended = self._ended(running, FAILED, str(error), Outcome("", ""))
+            ended = self._ended(running, FAILED, str(error), nothing)
         except BaseException as error:  # an exit asked for in this thread ends this work alone
             logger.exception("The long work %r of %r has failed.", task.title, running.work.actor)
             sentence = f"An error of the program has ended it, which the log shows: {type(error).__name__}."
             running.error = Problem(INTERRUPTED, sentence)
-            ended = self._ended(running, FAILED, sentence, Outcome("", ""))
+            ended = self._ended(running, FAILED, sentence, nothing)
         else:
             ended = self._ended(running, ENDED_WELL, outcome.sentence, outcome)
         silenced()

@@ -54,7 +54,7 @@ class Work(Struct, frozen=True):
     :param done: how much is done.
     :param total: how much there is; None where that is not known.
     :param sentence: what it came to.
-    :param page: the page to look at then.
+    :param page: the page to look at then; until it has ended well, the one that it was begun on.
     :param arguments: those of that page.
     :param details: what else is known.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from msgspec.structs import asdict
@@ -118,7 +119,7 @@ def create_snapshot(visit: Visit) -> Done:
         sentence = f"The {made.kind} snapshot {short(made)} of {made.keys:,} records is made."
         return Outcome(sentence, "snapshot", {"snapshot_id": made.id})
 
-    return begun(visit, Task("Make a snapshot", perform, ONLY))
+    return begun(visit, Task("Make a snapshot", perform, ONLY, page="snapshots"))
 
 
 @pages.act("/snapshots/<snapshot_id>/verify", "verify_snapshot", page="snapshot")
@@ -135,7 +136,7 @@ def verify_snapshot(visit: Visit, snapshot_id: str) -> Done:
         archive.verify_snapshot(found, progress=report)
         return Outcome(f"The snapshot {short(found)} is what was written.", "snapshot", {"snapshot_id": found.id})
 
-    return begun(visit, Task(f"Check the snapshot {short(found)}", perform))
+    return begun(visit, _task(f"Check the snapshot {short(found)}", perform, found))
 
 
 @pages.act("/snapshots/<snapshot_id>/rehearse", "rehearse_restore", page="snapshot")
@@ -156,7 +157,7 @@ def rehearse_restore(visit: Visit, snapshot_id: str) -> Done:
         sentence = f"Nothing was changed. {_sentence(seen.count, 'would be ')}"
         return Outcome(sentence, "restoring", {"snapshot_id": found.id, "work": report.work_id}, {**details, **names})
 
-    return begun(visit, Task(f"Try out a restore of {short(found)}", perform))
+    return begun(visit, _task(f"Try out a restore of {short(found)}", perform, found))
 
 
 @pages.act("/snapshots/<snapshot_id>/restore", "restore_snapshot", page="restoring")
@@ -179,7 +180,7 @@ def restore_snapshot(visit: Visit, snapshot_id: str) -> Done:
         sentence = f"The snapshot {short(found)} is restored. {_sentence(count, '')}"
         return Outcome(sentence, "snapshot", {"snapshot_id": found.id})
 
-    return begun(visit, Task(f"Restore the snapshot {short(found)}", perform, ONLY))
+    return begun(visit, _task(f"Restore the snapshot {short(found)}", perform, found, ONLY))
 
 
 @pages.act(
@@ -204,6 +205,10 @@ def short(snapshot: Snapshot) -> str:
     :param snapshot: the snapshot.
     """
     return snapshot.id.rpartition("-")[2]
+
+
+def _task(title: str, perform: Callable[[Report], Outcome], found: Snapshot, only: str | None = None) -> Task:
+    return Task(title, perform, only, page="snapshot", arguments={"snapshot_id": found.id})
 
 
 def _buckets(archive: Archive) -> tuple[tuple[str, ...], str | None]:
