@@ -464,6 +464,19 @@ def test_a_long_history_comes_in_pages(shop: World, ada: Operator, monkeypatch: 
     assert "This state is deleted" in text_of(ada.get("/states/a1?older=1"))
 
 
+def test_of_large_documents_a_page_compares_few(shop: World, ada: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "MOST_BYTES", 4000)
+    shop.states.register_state("a1", "account", {"n": 0})
+    for number in range(1, 6):
+        shop.states.update_state("a1", {"n": number, "text": "x" * 1000})
+    assert re.findall(r'<li id="v(\d+)">', ada.get("/states/a1").text) == ["6", "5", "4"]
+    shop.states.update_state("a1", {"text": "x" * 9000})
+    first = ada.get("/states/a1")
+    assert re.findall(r'<li id="v(\d+)">', first.text) == ["7", "6"]
+    rest = ada.get((link(first, "next") or "").partition("#")[0])
+    assert re.findall(r'<li id="v(\d+)">', rest.text) == ["5", "4"]
+
+
 def test_timers_are_set_and_cancelled(shop: World, ada: Operator) -> None:
     shop.states.register_state("a1", "account", {})
     at = "/states/a1"

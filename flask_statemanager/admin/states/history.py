@@ -14,8 +14,11 @@ from ..visit import Visit
 from .differences import Differences, differences
 from .forms import version
 
-SIZE = 20
-"""Changes of one page."""
+SIZE, FEWEST = 20, 2
+"""Changes of one page: of small documents, and of the largest."""
+
+MOST_BYTES = 8 * 2**20
+"""Bytes of documents that one page compares, about."""
 
 
 class Event(Struct, frozen=True):
@@ -42,17 +45,19 @@ class History(Struct, frozen=True):
     first: bool
 
 
-def history_of(visit: Visit, name: str) -> History:
+def history_of(visit: Visit, name: str, document: int) -> History:
     """Read the page of a history that the visit asks for.
 
     :param visit: the visit; ``older`` in its query is the revision to go on behind.
     :param name: the state's id.
+    :param document: how many bytes the state has now, by which a page has room for fewer changes.
     :raises StorageError: when the storage fails.
     """
     after = version(visit.query.get("older", ""))
-    found = changes_of(visit, name, after=after, limit=SIZE + 1)
-    shown = found[:SIZE]
-    older = shown[-1].revision if len(found) > SIZE else None
+    size = max(FEWEST, min(SIZE, MOST_BYTES // max(1, document)))
+    found = changes_of(visit, name, after=after, limit=size + 1)
+    shown = found[:size]
+    older = shown[-1].revision if len(found) > size else None
     return History([_event(visit, change) for change in shown], older, after is None)
 
 

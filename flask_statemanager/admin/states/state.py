@@ -66,15 +66,17 @@ def show_state(visit: Visit, state_id: str) -> Shown:
     :raises StorageError: when the storage fails.
     """
     name = known_id(state_id)
-    history, record = history_of(visit, name), visit.runtime.bucket.get(name, strong=True)
+    record = visit.runtime.bucket.get(name, strong=True)
     if record is None:
-        known = [event.change for event in history.events] if history.first else changes_of(visit, name)
+        known = changes_of(visit, name)
         if not known:
             raise StateNotFound(name)
         record = known[0].after
+    documents = _documents(visit, record)
+    history = history_of(visit, name, documents["bytes"])
     values = {"state": record, "history": history, "meanwhile": meanwhile(visit, record), "units": list(UNITS)}
     outlook = _outlook(record, visit.runtime.declarations.definitions.find(record.type))
-    return Shown("state.html", {**values, **outlook, **_documents(visit, record), "jobs": _jobs(visit, name)})
+    return Shown("state.html", {**values, **outlook, **documents, "jobs": _jobs(visit, name)})
 
 
 def _outlook(record: Record, definition: TypeDefinition | None) -> dict[str, Any]:
