@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+# Modules import from these plugins before they name them.
+pytest.register_assert_rewrite("tests.servers")
+
 pytest_plugins = [
     "pytester",
     "tests.servers.fixtures",

@@ -202,6 +202,29 @@ def test_another_tab_shows_at_once_what_this_one_writes_and_another_user_nothing
     assert complaints(window) == []
 
 
+def test_a_page_that_was_open_hears_of_what_is_written_in_another_backend(
+    analytics: Analytics, window: webdriver.Remote, redis_url: str
+) -> None:
+    analytics.kept_in("redis", redis_url)
+    user = Tabs(window, analytics.root, "admin")
+
+    def write(kind: str) -> None:
+        with analytics.app.app_context():
+            get_state_manager().set_store_data("filters", {"kinds": [kind]}, user_id="admin")
+
+    for kind in ("bonus", "purchase", "refund"):
+        write(kind)
+        user.until("chosen", f"Chosen: {kind}")
+    analytics.kept_in("database", redis_url)
+    # The first page that is made from then on ends the streams of before.
+    user.another("/analytics/")
+    user.until("chosen", "all kinds")
+    write("bonus")
+    user.until("chosen", "Chosen: bonus")
+    user.go(0)
+    user.until("chosen", "Chosen: bonus")
+
+
 def test_two_fast_callbacks_that_write_one_store_keep_both_changes(
     analytics: Analytics, window: webdriver.Remote, redis_url: str
 ) -> None:

@@ -91,8 +91,8 @@
 
   function changed(data) {
     const known = seen.get(data.store);
-    if (known !== undefined && data.version <= known.version) {
-      return;
+    if (known !== undefined && data.version === known.version) {
+      return; // a lower one is news, too: in another backend versions begin again
     }
     const own = typeof data.request === "string" && data.request.startsWith(`${tab}-`);
     const shown = data.exists ? data.version : 0;
