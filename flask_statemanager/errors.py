@@ -108,13 +108,15 @@ class StateNotFound(StateManagerError, LookupError):
 
     :param state_id: the id that was asked for.
     :param at: the version or moment in the past that was asked for; None for the present.
-    :param kind: what there is none of, ``state`` or ``key``.
+    :param kind: what there is none of: ``state``, ``key``, or what else the application makes itself.
     """
 
     def __init__(self, state_id: str, *, at: object = None, kind: str = "state") -> None:
         cure = "check the id, or register it first with register_state()"
         if kind == "key":
             cure = "check the key, or set() it first"
+        elif kind != "state":
+            cure = "check the name, or look whether it has ended meanwhile"
         elif at is not None:
             cure = f"nothing is on record for {at}; get_state_history() lists what is"
         super().__init__(f"There is no {kind} {state_id!r}: {cure}.")

@@ -151,6 +151,7 @@ def test_a_key_is_made_and_changed_with_who_and_why(world: World, ada: Operator)
         ("[" * 100_000, "nested more than 100 levels deep"),
         ("[" * 900 + "]" * 900, "nested more than 100 levels deep"),
         ("123456789012345678901234567890", "64 bit"),
+        ("9" * 5000, "has 5,000 digits, more than can be stored: write it as text"),
     ],
 )
 def test_what_was_typed_is_never_lost(world: World, ada: Operator, typed: str, message: str) -> None:

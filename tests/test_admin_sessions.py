@@ -60,6 +60,7 @@ def test_sessions_are_listed_found_and_forgotten(tracked: World) -> None:
     assert "No session of bob" in text_of(ada.get("/sessions?user=bob"))
     again = ada.post("/sessions/forget", {"user": "bob", "confirmed": "yes"}, at="/sessions")
     assert again.status_code == 404
+    assert "look whether it has ended meanwhile" in text_of(again)
 
 
 def test_requests_are_listed_found_and_shown(tracked: World) -> None:

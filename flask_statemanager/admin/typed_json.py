@@ -13,6 +13,9 @@ from ..errors import StateValidationError
 MOST_EDITED = 100_000
 """Characters of a value that are put into a form; a longer one is not cut, it is not edited there."""
 
+_MOST_DIGITS = 100
+"""The most digits of a whole number that is read at all; what can be stored has 20."""
+
 _TOO_DEEP = f"It is nested more than {MAX_DEPTH} levels deep: nest it less."
 
 
@@ -24,7 +27,7 @@ def parsed(text: str, field: str) -> JSON:
     :raises StateValidationError: when it is no JSON, with the line and the column, or too deep to be stored.
     """
     try:
-        found: JSON = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once)
+        found: JSON = json.loads(text, parse_int=_integer, parse_constant=_no_constant, object_pairs_hook=_once)
     except json.JSONDecodeError as error:
         where = f"Line {error.lineno}, column {error.colno}"
         told = f"This is not JSON. {where}: {error.msg}. Write texts in double quotes."
@@ -90,6 +93,14 @@ def _is_deeper(value: JSON, levels: int) -> bool:
         holders = [each for each in level if isinstance(each, dict | list)]
         level = [each for holder in holders for each in (holder.values() if isinstance(holder, dict) else holder)]
     return any(isinstance(each, dict | list) for each in level)
+
+
+def _integer(text: str) -> int:
+    if len(text) > _MOST_DIGITS:
+        raise ValueError(
+            f"The number {text[:12]}… has {len(text):,} digits, more than can be stored: write it as text."
+        )
+    return int(text)
 
 
 def _no_constant(name: str) -> NoReturn:
