@@ -28,7 +28,7 @@ class AuditContract:
     power: ClassVar[str] = "Audits"
 
     @pytest.fixture
-    def log(self, backend: Backend) -> Log:
+    def trail(self, backend: Backend) -> Log:
         """The backend's log with short verbs."""
         return Log(backend)
 
@@ -47,27 +47,27 @@ class AuditContract:
         store.create("a", bucket="elsewhere", updated_at=_minute(4))
         return ["elsewhere:a1", "contract:b2", "contract:a2", "contract:b1", "contract:a1"]
 
-    def test_an_empty_log_has_nothing(self, log: Log) -> None:
+    def test_an_empty_log_has_nothing(self, trail: Log) -> None:
         """And nothing is left."""
-        assert log.audit() == Audited([])
-        assert log.audit(until=START, bucket=BUCKET) == Audited([])
-        assert log.audit(bucket=BUCKET, name="a") == Audited([])
+        assert trail.audit() == Audited([])
+        assert trail.audit(until=START, bucket=BUCKET) == Audited([])
+        assert trail.audit(bucket=BUCKET, name="a") == Audited([])
 
-    def test_the_newest_deeds_come_first_of_all_buckets(self, log: Log, deeds: list[str]) -> None:
+    def test_the_newest_deeds_come_first_of_all_buckets(self, trail: Log, deeds: list[str]) -> None:
         """Or of one."""
-        assert log.found() == deeds
-        assert log.found(bucket=BUCKET) == deeds[1:]
+        assert trail.found() == deeds
+        assert trail.found(bucket=BUCKET) == deeds[1:]
 
-    def test_a_deed_tells_who_did_what_when_and_why(self, log: Log, deeds: list[str], store: Store) -> None:
+    def test_a_deed_tells_who_did_what_when_and_why(self, trail: Log, deeds: list[str], store: Store) -> None:
         """And nothing of what the values were."""
-        found = log.audit(event="park").deeds
+        found = trail.audit(event="park").deeds
         key = Key(BUCKET, "a")
         expected = Deed(
             store.found("a").revision, key, 2, "park", "thing", "new", "parked", Origin("bob", "cron"), _minute(2)
         )
         assert found == [expected]
-        assert "s3cret" not in repr(log.audit().deeds)
-        created = log.audit(actor="ada").deeds[0]
+        assert "s3cret" not in repr(trail.audit().deeds)
+        created = trail.audit(actor="ada").deeds[0]
         assert (created.from_status, created.origin) == (None, Origin("ada", "web", "By hand, ÄRGER", "request-1"))
 
     @pytest.mark.parametrize(
@@ -98,50 +98,50 @@ class AuditContract:
         ],
     )
     def test_conditions_hold_together(
-        self, log: Log, deeds: list[str], conditions: dict[str, Any], expected: list[str]
+        self, trail: Log, deeds: list[str], conditions: dict[str, Any], expected: list[str]
     ) -> None:
         """Texts are compared as they are, a reason by what it contains, moments with their ends."""
-        assert log.found(**conditions) == expected
+        assert trail.found(**conditions) == expected
 
-    def test_pages_and_pieces_find_everything_once(self, log: Log, store: Store) -> None:
+    def test_pages_and_pieces_find_everything_once(self, trail: Log, store: Store) -> None:
         """Whatever their size, with and without conditions."""
         store.fill({f"n{number:02}": {} for number in range(MANY)})
         everything = [f"contract:n{number:02}1" for number in reversed(range(MANY))]
         for limit, look_at in ((7, 1000), (1000, 7), (3, 5), (5, 3), (MANY, MANY)):
-            assert log.walked(limit=limit, look_at=look_at) == everything
-        assert log.walked(limit=4, look_at=9, actor="nobody") == []
-        assert log.walked(limit=1, look_at=7, bucket=BUCKET, name="n03") == ["contract:n031"]
+            assert trail.walked(limit=limit, look_at=look_at) == everything
+        assert trail.walked(limit=4, look_at=9, actor="nobody") == []
+        assert trail.walked(limit=1, look_at=7, bucket=BUCKET, name="n03") == ["contract:n031"]
 
-    def test_a_search_says_how_far_it_has_looked(self, log: Log, store: Store) -> None:
+    def test_a_search_says_how_far_it_has_looked(self, trail: Log, store: Store) -> None:
         """Where nothing is found, too; and nothing where it is at the end."""
         for number in range(6):
             store.create(f"n{number}", updated_at=_minute(number))
-        looked = log.audit(actor="nobody", look_at=4)
+        looked = trail.audit(actor="nobody", look_at=4)
         assert (looked.deeds, looked.reached) == ([], store.found("n2").revision)
         assert looked.reached_at is not None
         assert _minute(1) <= looked.reached_at <= _minute(2)
-        assert log.audit(actor="nobody", look_at=4, before=looked.reached) == Audited([])
-        found = log.audit(limit=2)
+        assert trail.audit(actor="nobody", look_at=4, before=looked.reached) == Audited([])
+        found = trail.audit(limit=2)
         assert (found.reached, found.reached_at) == (store.found("n4").revision, _minute(4))
 
-    def test_a_search_within_a_time_range_looks_at_no_more_than_that(self, log: Log, store: Store) -> None:
+    def test_a_search_within_a_time_range_looks_at_no_more_than_that(self, trail: Log, store: Store) -> None:
         """What is newer is jumped over, and what is older ends it, but for what clocks may disagree by."""
         days = [START + timedelta(days=number) for number in range(30)]
         for number, at in enumerate(days):
             store.create(f"n{number:02}", updated_at=at)
-        assert log.found(until=days[12], look_at=3, limit=2) == ["contract:n121", "contract:n111"]
-        ended = log.audit(since=days[20], until=days[21], look_at=3)
+        assert trail.found(until=days[12], look_at=3, limit=2) == ["contract:n121", "contract:n111"]
+        ended = trail.audit(since=days[20], until=days[21], look_at=3)
         assert [deed.key.name for deed in ended.deeds] == ["n21", "n20"]
         assert ended.reached is None
-        assert log.found(until=START - timedelta(days=1)) == []
+        assert trail.found(until=START - timedelta(days=1)) == []
 
-    def test_a_time_a_little_out_of_order_is_found(self, log: Log, store: Store) -> None:
+    def test_a_time_a_little_out_of_order_is_found(self, trail: Log, store: Store) -> None:
         """As the machines that write do not agree to the second."""
         ahead = _minute(10) + DISORDER / 2
         for name, at in (("a", _minute(10)), ("b", ahead), ("c", _minute(11)), ("d", _minute(500))):
             store.create(name, updated_at=at)
-        assert log.found(until=_minute(12), look_at=4) == ["contract:c1", "contract:a1"]
-        assert log.found(since=_minute(11), until=ahead, look_at=2) == ["contract:c1", "contract:b1"]
+        assert trail.found(until=_minute(12), look_at=4) == ["contract:c1", "contract:a1"]
+        assert trail.found(since=_minute(11), until=ahead, look_at=2) == ["contract:c1", "contract:b1"]
 
 
 class Log:
