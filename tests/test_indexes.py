@@ -310,6 +310,16 @@ def test_an_estimate_is_about_right(stocked: World, filters: dict[str, Any], num
     assert number * 0.8 < query.count(estimate=True) < number * 1.2
 
 
+def test_estimates_of_one_sample_are_about_right(stocked: World) -> None:
+    backend, now = stocked.runtime.lifecycle.parts.counts, stocked.clock.now()
+    queries = [Query("state", now, name) for name in ("user", "payment", "none", None)]
+    with stocked.runtime.bucket.reading() as unit:
+        found = backend.count_each(unit, queries, exact_to=1000)
+        exact = backend.count_each(unit, queries)
+    assert exact[2] == found[2] == 0
+    assert all(number * 0.8 <= about <= number * 1.2 for number, about in zip(exact, found, strict=True))
+
+
 def test_an_estimate_of_few_is_exact(stocked: World) -> None:
     query = stocked.states.search_states("user", {"data.plan": "pro"})
     assert query.count(estimate=True) == query.count() == 8_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -67,7 +67,7 @@ def total(runtime: Runtime) -> Number:
     :param runtime: the app's running parts.
     :raises StorageError: when the storage fails.
     """
-    return _number(runtime, None, None)
+    return _numbers(runtime, [(None, None)])[0]
 
 
 def by_type(runtime: Runtime) -> list[TypeNumbers]:
@@ -78,9 +78,12 @@ def by_type(runtime: Runtime) -> list[TypeNumbers]:
     :param runtime: the app's running parts.
     :raises StorageError: when the storage fails.
     """
+    types = sorted(runtime.lifecycle.parts.definitions.types.items())
+    pairs = [(name, status) for name, definition in types for status in definition.machine.statuses]
+    counted = dict(zip(pairs, _numbers(runtime, pairs), strict=True))
     found = []
-    for name, definition in sorted(runtime.lifecycle.parts.definitions.types.items()):
-        numbers = [(status, _number(runtime, name, status)) for status in definition.machine.statuses]
+    for name, definition in types:
+        numbers = [(status, counted[name, status]) for status in definition.machine.statuses]
         whole = Number(sum(each.value for _, each in numbers), any(each.about for _, each in numbers))
         found.append(TypeNumbers(name, whole, [each for each in numbers if each[1].value]))
     return found
@@ -94,17 +97,18 @@ def of_type(runtime: Runtime, name: str) -> dict[str, Number]:
     :raises StateValidationError: when the type is unknown.
     :raises StorageError: when the storage fails.
     """
-    machine = runtime.lifecycle.parts.definitions.get(name).machine
-    return {status: _number(runtime, name, status) for status in machine.statuses}
+    statuses = runtime.lifecycle.parts.definitions.get(name).machine.statuses
+    return dict(zip(statuses, _numbers(runtime, [(name, status) for status in statuses]), strict=True))
 
 
-def _number(runtime: Runtime, type_name: str | None, status: str | None) -> Number:
+def _numbers(runtime: Runtime, pairs: Sequence[tuple[str | None, str | None]]) -> list[Number]:
+    """Return how many states there are of each pair of a type and a status; None is any."""
     parts = runtime.lifecycle.parts
-    statuses = None if status is None else (status,)
-    query = Query(BUCKET, parts.bucket.clock.now(), type_name, statuses)
+    now = parts.bucket.clock.now()
+    queries = [Query(BUCKET, now, name, None if status is None else (status,)) for name, status in pairs]
     with parts.bucket.reading() as unit:
-        value = parts.counts.count(unit, query, exact_to=EXACT_TO)
-    return Number(value, about=value > EXACT_TO)
+        values = parts.counts.count_each(unit, queries, exact_to=EXACT_TO)
+    return [Number(value, about=value > EXACT_TO) for value in values]
 
 
 def lapsed(runtime: Runtime) -> Number:

@@ -111,6 +111,16 @@ class Counts(ABC):
         :raises StorageError: when the storage fails.
         """
 
+    def count_each(self, unit: Any, queries: Sequence[Query], *, exact_to: int | None = None) -> list[int]:
+        """Return how many records each query finds; a storage that estimates from a sample draws one for all of them.
+
+        :param unit: an open unit.
+        :param queries: the queries.
+        :param exact_to: as for :meth:`count`.
+        :raises StorageError: when the storage fails.
+        """
+        return [self.count(unit, query, exact_to=exact_to) for query in queries]
+
 
 class Expires(ABC):
     """Power: keeps ``expires_at`` and finds what is due."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from functools import partial
 from typing import Any, ClassVar
 
 from sqlalchemy.engine import Engine
@@ -339,7 +340,8 @@ class SqlBackend(
         :param query: its bucket, moment, lapse rules and limit count.
         :raises StorageError: when the database fails.
         """
-        return [Key(query.bucket, row[0]) for row in self._select(unit, query, self._searching.due(query))]
+        rows = self._rows(unit, query, "due", partial(self._searching.due, query))
+        return [Key(query.bucket, row[0]) for row in rows]
 
     def _one(self, rows: list[Row]) -> Record | None:
         return self._statements.record(rows[0]) if rows else None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Select, func, literal_column, select
+from sqlalchemy import Select, case, func, literal_column, select
+from sqlalchemy.sql import ColumnElement
 
 from ...core.codec import decode
 from .connection import SqlUnit
@@ -30,14 +32,14 @@ def planned_rows(unit: SqlUnit, rows: Select[Any], values: dict[str, Any]) -> in
     return int(found[0]["Plan"]["Plan Rows"])
 
 
-def sampled_rows(unit: SqlUnit, rows: Select[Any], values: dict[str, Any], tables: Tables) -> int:
-    """Return how many rows there are if all are as those of a sample, one of each stretch of the table.
+def sampled_rows(unit: SqlUnit, each: Sequence[Select[Any]], values: dict[str, Any], tables: Tables) -> list[int]:
+    """Return how many rows each statement finds if all are as those of a sample, one of each stretch of the table.
 
     Where in its stretch it lies is scattered, or a sample of regular data could hit the same kind every time.
 
     :param unit: an open unit.
-    :param rows: the statement.
-    :param values: its parameters.
+    :param each: the statements, of the table of states.
+    :param values: their parameters, the same for all.
     :param tables: the tables.
     :raises StorageError: when the database fails.
     """
@@ -46,8 +48,14 @@ def sampled_rows(unit: SqlUnit, rows: Select[Any], values: dict[str, Any], table
     [[most]] = unit.run(compiled(select(func.max(rowid)).select_from(tables.state), dialect), {})
     stretch = max(1, int(most) // SAMPLE)
     places = [at * stretch + at * 2_654_435_761 % stretch + 1 for at in range(int(most) // stretch)]
-    sample = rows.with_only_columns(func.count()).where(
-        rowid.in_(func.json_each(str(places)).table_valued("value").select())
-    )
-    [[hits]] = unit.run(compiled(sample, dialect), values, planned=False)
-    return int(hits) * stretch
+    hits = (func.count(case((_conditions(rows), literal_column("1")))) for rows in each)
+    drawn = rowid.in_(func.json_each(str(places)).table_valued("value").select())
+    sample = select(*hits).select_from(tables.state).where(drawn)
+    [counted] = unit.run(compiled(sample, dialect), values, planned=False)
+    return [int(number) * stretch for number in counted]
+
+
+def _conditions(rows: Select[Any]) -> ColumnElement[bool]:
+    found = rows.whereclause
+    assert found is not None, "a query is of a bucket"
+    return found

@@ -63,19 +63,43 @@ class SqlFinding(SqlPower, Searches, Counts):
         :param exact_to: up to how many the number has to be exact; None for any.
         :raises StorageError: when the database fails.
         """
+        return self.count_each(unit, [query], exact_to=exact_to)[0]
+
+    def count_each(self, unit: SqlUnit, queries: Sequence[Query], *, exact_to: int | None = None) -> list[int]:
+        """Count what each query finds, as :meth:`count` does; SQLite's sample is one for all.
+
+        :param unit: an open unit.
+        :param queries: the queries.
+        :param exact_to: up to how many the numbers have to be exact; None for any.
+        :raises StorageError: when the database fails.
+        """
+        most = None if exact_to is None else exact_to + 1
+        numbers = [self._counted(unit, query, most) for query in queries]
+        beyond = [place for place, number in enumerate(numbers) if number == most]
+        estimates = self._estimated(unit, [queries[place] for place in beyond])
+        for place, estimate in zip(beyond, estimates, strict=True):
+            numbers[place] = max(numbers[place], estimate)
+        return numbers
+
+    def _counted(self, unit: SqlUnit, query: Query, most: int | None) -> int:
         way = self._way(unit, query)
         if way == Way(()):  # nothing is to be had in order here
             way = PLANNED
-        most = None if exact_to is None else exact_to + 1
-        number = int(self._select(unit, query, self._searching.counted(query, most, way))[0][0])
-        if exact_to is None or number <= exact_to:
-            return number
-        values = self._searching.values(query)
+        [[number]] = self._rows(unit, query, ("count", most, way), partial(self._searching.counted, query, most, way))
+        return int(number)
+
+    def _estimated(self, unit: SqlUnit, queries: Sequence[Query]) -> list[int]:
         if self._statements.postgres:
-            estimated = planned_rows(unit, self._searching.rows(query), values)
-        else:
-            estimated = sampled_rows(unit, self._searching.rows(query, BY_ROW), values, self.tables)
-        return max(number, estimated)
+            return [planned_rows(unit, self._searching.rows(each), self._searching.values(each)) for each in queries]
+        alike: dict[str, list[Query]] = {}  # one statement takes one value of a parameter
+        for query in queries:
+            alike.setdefault(repr(self._searching.values(query)), []).append(query)
+        found: dict[int, int] = {}
+        for some in alike.values():
+            rows = [self._searching.rows(query, BY_ROW) for query in some]
+            numbers = sampled_rows(unit, rows, self._searching.values(some[0]), self.tables)
+            found |= dict(zip(map(id, some), numbers, strict=True))
+        return [found[id(query)] for query in queries]
 
     def _way(self, unit: SqlUnit, query: Query) -> Way:
         """Choose an index on SQLite, whose planner knows nothing of how often a value occurs.
@@ -133,6 +157,3 @@ class SqlFinding(SqlPower, Searches, Counts):
             if len(filters) <= LONGEST_KEPT:
                 self._kept[key] = statement
         return unit.run(statement, self._searching.values(query), planned=False)
-
-    def _select(self, unit: SqlUnit, query: Query, statement: Select[Any]) -> list[Row]:
-        return unit.run(compiled(statement, self.engine.dialect), self._searching.values(query), planned=False)

@@ -281,6 +281,20 @@ class CountContract:
             assert counts.count(unit, found, exact_to=3) > 3
             assert counts.count(unit, query_of(), exact_to=1) > 1
 
+    def test_several_counts_at_once_are_what_they_are_apart(self, backend: Backend, store: Store) -> None:
+        """Each up to the bound, whatever the others ask."""
+        counts = require(backend, Counts, "The count contract")  # type: ignore[type-abstract]
+        for name in "abcdef":
+            store.create(name, {"v": name})
+        queries = [query_of(), query_of(prefix="a"), query_of(prefix="zz"), query_of(type="none"), query_of(prefix="c")]
+        with backend.reading() as unit:
+            assert counts.count_each(unit, queries) == [6, 1, 0, 0, 1]
+            assert counts.count_each(unit, []) == []
+            all_, *few = counts.count_each(unit, queries, exact_to=1)
+            assert all_ > 1
+            assert few == [1, 0, 0, 1]
+            assert min(counts.count_each(unit, [queries[1], queries[0], queries[4]], exact_to=0)) > 0
+
 
 class Finder:
     """The search of a backend with short verbs.
