@@ -18,6 +18,7 @@ from sqlalchemy import MetaData, create_engine
 
 from flask_statemanager import Guard, Machine, Transition
 from flask_statemanager.admin.states import export, history, listing, text
+from flask_statemanager.lifecycle.query import Page, StateQuery
 from tests.admin_client import PREFIX, Operator, an_admin_world
 from tests.admin_client import text_of as words_of
 from tests.worlds import World
@@ -210,6 +211,8 @@ def test_a_text_is_looked_for_in_a_bounded_number_of_states_which_is_said(
 ) -> None:
     monkeypatch.setattr(text, "MOST_LOOKED_AT", 20)
     monkeypatch.setattr(text, "CHUNK", 10)
+    monkeypatch.setattr(text, "MOST_AT_ONCE", 10)
+    monkeypatch.setattr(text, "MOST_SECONDS", 60)
     names = fill(small, 50)
     ada = Operator(small)
     first = ada.get("/states?text=%22n%22:%2044,")
@@ -221,6 +224,30 @@ def test_a_text_is_looked_for_in_a_bounded_number_of_states_which_is_said(
     assert "Those were the last" in text_of(third)
     monkeypatch.setattr(text, "MOST_CHARACTERS", 1)
     assert "looked at 10 states" in text_of(ada.get("/states?text=x"))
+    monkeypatch.undo()
+    monkeypatch.setattr(text, "MOST_SECONDS", 0)
+    assert f"looked at {text.CHUNK} states" in text_of(ada.get("/states?text=x"))
+
+
+def test_what_is_read_at_once_grows_while_it_is_little(small: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "MOST_SECONDS", 60)
+    monkeypatch.setattr(text, "CHUNK", 10)
+    fill(small, 100)
+    sizes: list[int] = []
+    page = StateQuery.page
+
+    def seen(found: StateQuery, size: int, after: str | None = None) -> Page:
+        sizes.append(size)
+        return page(found, size, after)
+
+    monkeypatch.setattr(StateQuery, "page", seen)
+    ada = Operator(small)
+    ada.get("/states?text=nowhere")
+    assert sizes == [10, 20, 40, 80]
+    sizes.clear()
+    monkeypatch.setattr(text, "MUCH", 1)
+    ada.get("/states?text=nowhere")
+    assert set(sizes) == {10}
 
 
 def test_what_may_take_long_is_said_and_not_counted(shop: World, ada: Operator) -> None:

@@ -13,7 +13,7 @@ from msgspec import Struct
 from ...lifecycle.query import StateQuery
 from ...lifecycle.state import State
 from ..visit import Visit
-from .text import CHUNK, text_of
+from .text import Wanted
 
 MOST = 100_000
 """States that an export looks at."""
@@ -26,6 +26,9 @@ COLUMNS = (
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """With what a cell begins that a spreadsheet may take for a formula (OWASP, CSV Injection)."""
+
+CHUNK = 100
+"""States that are read at once."""
 
 
 class Export(Struct, frozen=True):
@@ -49,10 +52,12 @@ class Export(Struct, frozen=True):
 
         :raises StorageError: when the storage fails.
         """
-        after, left = None, self.most
+        after, left, wanted = None, self.most, Wanted(self.visit, self.text)
         while True:
             page = self.found.page(min(CHUNK, left), after)
-            for state in filter(self._wanted, page):
+            for state in page:
+                if self.only not in (None, state.state_id) or state not in wanted:
+                    continue
                 yield State({**state, **{part: self.visit.covered(state[part]) for part in ("data", "metadata")}})
             after, left = page.next, left - len(page)
             if self.only is not None:
@@ -62,11 +67,6 @@ class Export(Struct, frozen=True):
             if left <= 0:
                 yield None
                 return
-
-    def _wanted(self, state: State) -> bool:
-        if self.only is not None and state.state_id != self.only:
-            return False
-        return not self.text or self.text.casefold() in text_of(self.visit, state)
 
 
 def as_csv(export: Export) -> Iterator[str]:
