@@ -27,6 +27,7 @@ for _module in (
     "fidelity",
     "history",
     "searching",
+    "counting",
     "expiring",
     "joining",
     "many",
@@ -46,6 +47,7 @@ for _module in (
 
 from .auditing import AuditContract  # noqa: E402 - after the registration, else asserts say nothing
 from .base import BackendContract  # noqa: E402
+from .counting import CountContract  # noqa: E402
 from .enqueueing import EnqueueContract  # noqa: E402
 from .expiring import ExpiryContract  # noqa: E402
 from .history import HistoryContract  # noqa: E402
@@ -55,7 +57,7 @@ from .listing import ListContract  # noqa: E402
 from .looking_back import LookBackContract  # noqa: E402
 from .many import MultiKeyContract  # noqa: E402
 from .purging import PurgeContract  # noqa: E402
-from .searching import CountContract, SearchContract  # noqa: E402
+from .searching import SearchContract  # noqa: E402
 from .snapshotting import SnapshotContract  # noqa: E402
 from .store import Store  # noqa: E402
 from .telling import TellContract  # noqa: E402
