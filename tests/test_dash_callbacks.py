@@ -27,6 +27,7 @@ from flask_statemanager.integrations.dash import (
 from flask_statemanager.integrations.dash import registered as taken
 from flask_statemanager.stores import (
     NO_UPDATE,
+    MemoryStateBackend,
     StateManagerConfig,
     get_store,
     refresh_state_manager,
@@ -449,6 +450,29 @@ def test_while_the_server_cannot_be_reached_it_is_as_configured(unavailable: str
         browser.fire("filters.data", age__value=age)
     assert browser.props["filters.data"] == ([1, 2] if unavailable == "client" else None)
     assert [type(error) for error in handled] == ([] if unavailable == "client" else [StorageUnavailable] * 2)
+
+
+def test_what_was_made_without_the_servers_value_does_not_take_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = dash_app(STATEMANAGER_STORES_UNAVAILABLE="client")
+    page(app)
+
+    @app.callback(Output("filters", "data"), Input("age", "value"), State("filters", "data"))
+    @state_managed_callback({"filters": "filters"}, outputs="filters")
+    def change(age: int, filters: Any) -> Any:
+        return [*(filters or ()), age]
+
+    browser = Browser(app).open()
+    for age in (1, 2):
+        browser.fire("filters.data", age__value=age)
+
+    def gone(*_args: Any) -> Any:
+        raise StorageUnavailable("gone for a moment")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MemoryStateBackend, "get_many", gone)
+        assert browser.fire("filters.data", age__value=3) == {"filters": {"data": [3]}}
+    with browser.at_work():
+        assert get_store("filters") == [1, 2]
 
 
 # -- components of a pattern -------------------------------------------------------------------------------------------

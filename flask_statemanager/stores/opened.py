@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
-from flask import current_app, has_app_context
+from flask import current_app, g, has_app_context, has_request_context
 from msgspec.structs import replace
 
 from ..config import Settings
@@ -29,6 +29,8 @@ from .users import get_user_context
 
 EXTENSION = "statemanager_stores"
 """The name under ``app.extensions``."""
+
+_ON_G = "_statemanager_helped_out"
 
 Result = TypeVar("Result")
 
@@ -81,12 +83,17 @@ class OpenStores:
     def ask(self, act: Callable[[], Result], instead: Callable[[], Result] | None = None) -> Result:
         """Ask the backend; where it cannot be reached, or does not answer in time, do what the configuration says.
 
+        Where the browser helps out, it does so to the end of the request: what was made of its value must not take the
+        place of the server's, should that be there again.
+
         :param act: what is asked.
         :param instead: what a browser that keeps values itself would be answered; None where only an error will do.
         :raises StorageUnavailable: when it cannot be reached.
         :raises StorageTimeout: when it does not answer in time.
         :raises StateManagerError: whatever the backend refuses with.
         """
+        if instead is not None and self in _helped_out():
+            return instead()
         try:
             return act()
         except (StorageUnavailable, StorageTimeout) as error:
@@ -94,6 +101,7 @@ class OpenStores:
             if instead is None or self.config.on_unavailable != CLIENT:
                 raise
             logger.warning("The %s of the stores cannot be reached, the browser is to help out: %s", self.kind, error)
+            _helped_out().add(self)
             return instead()
 
     def left_behind(self, store_id: str, owner: str | None) -> Any:
@@ -189,6 +197,14 @@ class OpenStores:
                 _carried_again(old, fresh, carried)
                 old.close()
             return len(carried)
+
+
+def _helped_out() -> set[OpenStores]:
+    """Return the stores whose browser helps out in the present request."""
+    if not has_request_context():
+        return set()
+    found: set[OpenStores] = g.setdefault(_ON_G, set())
+    return found
 
 
 Known = dict[tuple[str, str], tuple[int, int]]
