@@ -536,6 +536,16 @@ def test_timers_are_set_and_cancelled(shop: World, ada: Operator) -> None:
     assert timer.error == "cancelled by ada (admin): no more"
 
 
+def test_a_timer_that_deletes_asks_first(shop: World, ada: Operator) -> None:
+    shop.states.register_state("a1", "account", {"n": 1})
+    form = {"timer_transition": "delete", "timer_after": "0", "timer_after_unit": "hours"}
+    asked = ada.post("/states/a1/schedule", form, at="/states/a1")
+    assert (asked.status_code, shop.states.list_timers("a1")) == (200, [])
+    assert "Delete the state a1 when the timer is due?" in text_of(asked)
+    assert ada.post("/states/a1/schedule", {**form, "confirmed": "yes"}, at="/states/a1").status_code == 303
+    assert [timer.transition for timer in shop.states.list_timers("a1")] == ["delete"]
+
+
 def test_effects_that_wait_or_were_given_up_are_shown(shop: World, ada: Operator) -> None:
     @shop.states.effect("account_closed")
     def write_letter(*_args: Any) -> None:

@@ -161,7 +161,7 @@ class Frame:
             return self.failed(403, "A page of another site asked for this, and nothing was done.")
         if not self._tokens.fits(request, visit.identity.user):
             return self._refused(visit, act, arguments, Refusal(_STALE), 403)
-        if act.destructive is not None and CONFIRMED not in visit.form:
+        if act.asks(visit.form) and CONFIRMED not in visit.form:
             return self._asked(visit, act, arguments)
         try:
             self._rate.spend(visit.identity.user)

@@ -47,6 +47,7 @@ class Act(Struct, frozen=True):
     :param function: does it.
     :param destructive: the question that is asked before, as a format string with the arguments of the path and the
         fields of the form; None where none is.
+    :param when: the field of the form, and the value in it, with which alone the question is asked; None for always.
     :param reveals: of what it shows the secrets, as such a format string; None where it shows none.
     :param page: the page that it comes from, which is shown again where it is refused.
     """
@@ -57,6 +58,14 @@ class Act(Struct, frozen=True):
     destructive: str | None
     reveals: str | None
     page: Page
+    when: tuple[str, str] | None = None
+
+    def asks(self, form: Mapping[str, str]) -> bool:
+        """Tell whether its question is to be asked.
+
+        :param form: what was sent.
+        """
+        return self.destructive is not None and (self.when is None or form.get(self.when[0]) == self.when[1])
 
 
 class Pages:
@@ -124,6 +133,7 @@ class Pages:
         name: str,
         *,
         destructive: str | None = None,
+        when: tuple[str, str] | None = None,
         reveals: str | None = None,
         page: str | None = None,
     ) -> Callable[[Declared], Declared]:
@@ -132,6 +142,7 @@ class Pages:
         :param rule: the path behind the prefix.
         :param name: its name.
         :param destructive: the question that is asked before, such as ``Delete state {state_id}?``.
+        :param when: a field of the form and a value: only with that in it the question is asked.
         :param reveals: of what it shows the secrets, such as ``state {state_id}``: a reason is demanded and logged, and
             the visit that the function is given, and its template, is one that sees them.
         :param page: the page that it comes from, shown again where it is refused. By default the one, of those declared
@@ -140,7 +151,8 @@ class Pages:
         """
 
         def declare(function: Declared) -> Declared:
-            self.acts.append(Act(name, rule, function, destructive, reveals, self._page_of(name, rule, page)))
+            at = self._page_of(name, rule, page)
+            self.acts.append(Act(name, rule, function, destructive, reveals, at, when))
             return function
 
         return declare

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ...lifecycle.types import DELETE
 from ..page import Pages
-from .acts import cancel, remove, reveal, schedule, transition
+from .acts import TIMER, cancel, remove, reveal, schedule, transition
 from .editor import create, save, show_editor, show_new
 from .listing import export_csv, export_json, list_states
 from .rollback import roll_back, show_rollback
@@ -20,7 +21,12 @@ pages.show("/states/<path:state_id>", "state")(show_state)
 pages.show("/state-file/<path:state_id>", "state_file")(download)
 pages.act("/states/<path:state_id>/transition", "transition")(transition)
 pages.act("/states/<path:state_id>/delete", "delete_state", destructive="Delete the state {state_id}?")(remove)
-pages.act("/states/<path:state_id>/schedule", "schedule_timer")(schedule)
+pages.act(
+    "/states/<path:state_id>/schedule",
+    "schedule_timer",
+    destructive="Delete the state {state_id} when the timer is due?",
+    when=(f"{TIMER}transition", DELETE),
+)(schedule)
 pages.act("/states/<path:state_id>/cancel", "cancel_timer_of")(cancel)
 pages.act("/states/<path:state_id>/reveal", "reveal_state", reveals="the state {state_id}")(reveal)
 
