@@ -11,6 +11,7 @@ import base64
 from pathlib import Path
 
 from selenium import webdriver
+from selenium.webdriver.common.by import By
 
 from example_app.visit import expect
 from example_app.walk import Walk
@@ -19,10 +20,30 @@ from tests.servers.accessibility import violations
 from tests.servers.browser import ChromeDriver, look, tell
 from tests.servers.demo import Demo, enliven
 
-SAVED = Path(__file__).resolve().parent.parent / "docs" / "_static" / "admin"
+SOURCES = Path(__file__).resolve().parent.parent
+SAVED = SOURCES / "docs" / "_static" / "admin"
 LOOKS = {"day": {}, "night": {"dark": True}, "phone": {"narrow": True}}
 TALLEST = 1100
 """Pixels of a picture in the documentation; of a longer page it shows the beginning."""
+
+ELSEWHERE = """
+const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+while (walker.nextNode()) {
+  for (const [here, there] of arguments[0]) walker.currentNode.data = walker.currentNode.data.replaceAll(here, there);
+}
+"""
+"""Has a page say that files lie where they do on a server."""
+
+
+def check_a_snapshot(operator: Operator) -> None:
+    """Have there be some long work.
+
+    :param operator: is logged in.
+    """
+    operator.open("/snapshots")
+    operator.window.find_element(By.CSS_SELECTOR, "tbody a").click()
+    operator.press(operator.form("/verify"), "Check")
+    operator.see("is what was written")
 
 
 def live(walk: Walk) -> None:
@@ -71,10 +92,12 @@ def take(operator: Operator, newcomer: str, looks: Path | None) -> None:
     """
     window = operator.window
     SAVED.mkdir(parents=True, exist_ok=True)
+    places = [(str(operator.demo.instance), "/var/lib/credit"), (str(SOURCES), "/srv/credit")]
     for name, path in operator.pages(newcomer):
         for title, asked in LOOKS.items() if looks is not None else [("day", LOOKS["day"])]:
             look(window, **asked)
             operator.open(path)
+            window.execute_script(ELSEWHERE, places)
             if title == "day":
                 (SAVED / f"{name}.webp").write_bytes(picture(window, "webp", TALLEST))
             if looks is not None:
@@ -94,7 +117,9 @@ def main() -> None:
         live(walk)
         enliven(demo, walk)
         demo.sign_in(window)
-        take(Operator(window, demo), walk.newcomer, looks)
+        operator = Operator(window, demo)
+        check_a_snapshot(operator)
+        take(operator, walk.newcomer, looks)
 
 
 if __name__ == "__main__":
