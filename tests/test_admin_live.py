@@ -97,13 +97,16 @@ def test_what_cannot_be_asked_for_is_said(world: World, ada: Operator, query: st
     assert ada.get(f"/live/stream?{query}").status_code == 422
 
 
-def test_the_stream_tells_what_comes_without_secrets(world: World, ada: Operator) -> None:
+def test_the_stream_tells_what_comes_and_no_values(world: World, ada: Operator) -> None:
     with Listening(ada) as stream:
         world.states.kv.set("a", {"token": "s3cret", "n": 1}, actor="bob")
         message = stream.message()
         assert message["type"] == "state_change"
         assert (message["data"]["key"], message["data"]["actor"]) == ("a", "bob")
-        assert message["data"]["new_value"] == {"n": 1}
+        assert "value" not in str(message["data"])
+        assert "s3cret" not in str(message)
+        world.states.flows.open("web", "x").update_state({"profile": {"said": "my diagnosis is bad"}})
+        assert "diagnosis" not in str(stream.message())
 
 
 def test_the_stream_goes_on_where_it_was(world: World, ada: Operator) -> None:
@@ -115,6 +118,7 @@ def test_the_stream_goes_on_where_it_was(world: World, ada: Operator) -> None:
     found = b"".join(piece for piece, _ in zip(answer.iter_encoded(), range(3), strict=False))
     answer.close()
     assert b'"key":"b"' in found
+    assert b"_value" not in found
     assert b'"key":"a"' not in found
 
 

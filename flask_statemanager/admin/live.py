@@ -142,7 +142,9 @@ def _interest(runtime: Runtime, filters: Filters) -> Interest:
         raise StateValidationError({"bucket": [f"There is no such bucket; known are {', '.join(known)}."]})
     type_name = check_word(filters.type, "type") if filters.type else None
     heard = [name for name in known if name not in _quiet(runtime)]
-    return Interest((filters.bucket,) if filters.bucket else tuple(heard), check_prefix(filters.prefix), type_name)
+    return Interest(
+        (filters.bucket,) if filters.bucket else tuple(heard), check_prefix(filters.prefix), type_name, values=False
+    )
 
 
 class Stream:

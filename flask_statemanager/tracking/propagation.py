@@ -72,10 +72,12 @@ class Sight(Struct, frozen=True):
 
     :param old: the record before it.
     :param new: the record after it.
+    :param values: whether the values of what is seen are.
     """
 
     old: bool
     new: bool
+    values: bool = True
 
     def __bool__(self) -> bool:
         return self.old or self.new

@@ -132,4 +132,4 @@ class Newcomer:
         if client.interest.takes(news.change):
             sight = news.seen_by(client.audience)
             if sight:
-                client.mailbox.offer(news.frame(sight, self._cursor()))
+                client.mailbox.offer(news.frame(client.interest.seen(sight), self._cursor()))

@@ -61,7 +61,7 @@ class Group:
             return 0
         cursor, told = written(positions, self.logs), 0
         for sight, clients in self._seeing(news.reaches):
-            frame = news.frame(sight, cursor)
+            frame = news.frame(self._interest.seen(sight), cursor)
             for client in clients:
                 client.mailbox.offer(frame)
             told += len(clients)

@@ -14,11 +14,13 @@ class Interest(Struct, frozen=True):
     :param buckets: of which collections, sorted.
     :param prefix: only keys that begin so.
     :param type_name: only records of this type; None for all.
+    :param values: whether it wants the values, too.
     """
 
     buckets: tuple[str, ...]
     prefix: str = ""
     type_name: str | None = None
+    values: bool = True
 
     def takes(self, change: Change) -> bool:
         """Tell whether a change is of interest.
@@ -31,6 +33,13 @@ class Interest(Struct, frozen=True):
             and key.name.startswith(self.prefix)
             and (self.type_name is None or change.after.type == self.type_name)
         )
+
+    def seen(self, sight: Sight) -> Sight:
+        """Return what is wanted of what may be seen.
+
+        :param sight: what may be seen.
+        """
+        return sight if self.values else Sight(sight.old, sight.new, values=False)
 
 
 class Audience(Struct, frozen=True):

@@ -116,7 +116,7 @@ class Listening:
             return None
         news = self._live.hub.news(entry.change)
         sight = news.seen_by(client.audience)
-        return news.frame(sight, self._cursor()) if sight else None
+        return news.frame(client.interest.seen(sight), self._cursor()) if sight else None
 
     def _cursor(self) -> str:
         return written(self._cursors, self._client.logs)

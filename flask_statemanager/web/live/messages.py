@@ -76,7 +76,8 @@ def change_data(change: Change, sight: Sight, secrets: frozenset[str]) -> bytes:
     """Write what a client is told of a change.
 
     :param change: the change.
-    :param sight: which sides of it may be seen; the other is told of as if there was nothing.
+    :param sight: which sides of it may be seen; the other is told of as if there was nothing; and whether
+        with the values.
     :param secrets: names of members that are left out, in lower case.
     """
     before = change.before if sight.old else None
@@ -84,8 +85,7 @@ def change_data(change: Change, sight: Sight, secrets: frozenset[str]) -> bytes:
     return orjson.dumps(
         {
             "key": change.key.name,
-            "old_value": _value(before, secrets),
-            "new_value": _value(after, secrets),
+            **({"old_value": _value(before, secrets), "new_value": _value(after, secrets)} if sight.values else {}),
             "timestamp": int(change.at.timestamp()),
             "source": change.source,
             "bucket": change.key.bucket,
