@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
@@ -12,6 +13,7 @@ from urllib.parse import unquote
 import flask
 import pytest
 from flask import Response, session
+from itsdangerous import TimestampSigner
 from jinja2 import DictLoader
 
 from flask_statemanager import ConfigurationError, StateNotFound, StateValidationError
@@ -307,6 +309,20 @@ def test_a_form_without_its_token_does_nothing_and_keeps_what_was_typed(
     assert kept.done == []
     assert 'value="oats &amp; &lt;hay&gt;"' in answer.text
     assert "open for too long" in text_of(answer)
+
+
+@pytest.mark.parametrize(("ahead", "status"), [(120, 303), (3600, 403)])
+def test_servers_whose_clocks_differ_take_each_other_s_forms(
+    farm: World, kept: Farm, ahead: int, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = Operator(farm)
+    with monkeypatch.context() as another:
+        another.setattr(TimestampSigner, "get_timestamp", lambda _self: int(time.time()) + ahead)
+        sent = {"food": "hay", "admin_token": ada.token("/pets/rex")}
+        told = ada.client.post(f"{PREFIX}/pets/rex/feed", data=sent) if status == 303 else None
+    assert ada.client.post(f"{PREFIX}/pets/rex/feed", data=sent).status_code == status
+    if told is not None:
+        assert "rex has eaten." in text_of(ada.follow(told))
 
 
 def test_a_new_secret_key_takes_the_forms_of_the_one_before(farm: World, kept: Farm) -> None:

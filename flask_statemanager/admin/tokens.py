@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import time
 from hashlib import sha256
 from typing import Any
 
@@ -24,6 +25,10 @@ TOLD = "statemanager_admin_told"
 KEPT = 12 * 3600
 """Seconds that a form may stay open."""
 
+AHEAD = 300
+"""Seconds that the clock of another of the application's servers may be ahead of this one's."""
+
+_SHOWN = 60
 _LONGEST = 300
 _NONCE = re.compile(r"[0-9a-f]{32}")
 
@@ -64,10 +69,7 @@ class Tokens:
         nonce, sent = asked.cookies.get(NONCE, ""), asked.form.get(FIELD, "")
         if not _NONCE.fullmatch(nonce):
             return False
-        try:
-            bound = _signing("form").loads(sent, max_age=KEPT)
-        except BadData:
-            return False
+        bound = _read("form", sent, KEPT)
         return isinstance(bound, str) and secrets.compare_digest(bound, _bound(nonce, user))
 
     def remember(self, response: Response, nonce: str) -> None:
@@ -87,7 +89,7 @@ class Tokens:
         :param user: who sees it.
         :raises ConfigurationError: when the app has no ``SECRET_KEY``.
         """
-        self._set(response, TOLD, _signing("told").dumps([user, message[:_LONGEST]]), max_age=60)
+        self._set(response, TOLD, _signing("told").dumps([user, message[:_LONGEST]]), max_age=_SHOWN)
 
     def told(self, asked: Request, user: str) -> str | None:
         """Return the message that this page is to show, or None.
@@ -96,13 +98,8 @@ class Tokens:
         :param user: who asks.
         :raises ConfigurationError: when the app has no ``SECRET_KEY``.
         """
-        if TOLD not in asked.cookies:
-            return None
-        try:
-            whom, message = _signing("told").loads(asked.cookies[TOLD], max_age=60)
-        except (BadData, ValueError, TypeError):
-            return None
-        return str(message) if whom == user else None
+        found = _read("told", asked.cookies.get(TOLD, ""), _SHOWN)
+        return str(found[1]) if isinstance(found, list) and found[:1] == [user] else None
 
     def forget(self, response: Response) -> None:
         """Have the message shown once.
@@ -131,6 +128,19 @@ class Tokens:
 
 def _bound(nonce: str, user: str) -> str:
     return sha256(f"{nonce}:{user}".encode()).hexdigest()
+
+
+def _read(purpose: str, sent: str, kept: int) -> object:
+    """Return what was signed for a purpose not too long ago, or None."""
+    if not sent:
+        return None
+    try:
+        found, signed_at = _signing(purpose).loads(sent, return_timestamp=True)
+    except BadData:
+        return None
+    # Not by max_age=: that refuses what comes from a clock that is only a second ahead.
+    age = time.time() - signed_at.timestamp()
+    return found if -AHEAD <= age <= kept else None
 
 
 def _signing(purpose: str) -> URLSafeTimedSerializer:
