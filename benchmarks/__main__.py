@@ -123,6 +123,8 @@ def main(words: list[str] | None = None) -> None:
     unknown = [*(set(names) - set(SUITES)), *(stores - set(STORES))]
     if unknown:
         reader.error(f"{', '.join(sorted(unknown))} is not known")
+    if given.quick and given.save:
+        reader.error("a quick run is among few states and of few rounds: save one without --quick")
     choice = Choice(
         stores | {NOWHERE},
         peers=not given.no_peers,

@@ -146,6 +146,12 @@ def test_an_unknown_name_is_refused_before_anything_runs(capsys: pytest.CaptureF
     assert "flights is not known" in capsys.readouterr().err
 
 
+def test_a_quick_run_is_not_saved_for_the_docs(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["admin", "--quick", "--save"])
+    assert "save one without --quick" in capsys.readouterr().err
+
+
 def test_contestants_take_turns_and_the_first_round_does_not_count() -> None:
     order: list[str] = []
 
