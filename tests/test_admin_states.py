@@ -288,6 +288,22 @@ def test_an_export_is_bounded_and_says_when_there_is_more(small: World, monkeypa
     assert json.loads(ada.get("/states.json?type=user&text=%22n%22:%202").text)["complete"] is True
 
 
+def test_an_export_reads_few_large_documents_at_once(small: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "AT_ONCE", 3000)
+    for number in range(30):
+        small.states.register_state(f"a{number:02}", "account", {"text": "x" * 970})
+    sizes: list[int] = []
+    page = StateQuery.page
+
+    def seen(found: StateQuery, size: int, after: str | None = None) -> Page:
+        sizes.append(size)
+        return page(found, size, after)
+
+    monkeypatch.setattr(StateQuery, "page", seen)
+    assert len(json.loads(Operator(small).get("/states.json").text)["items"]) == 30
+    assert sizes == [10, *[3] * 7]
+
+
 @pytest.fixture
 def outage(tmp_path: Any) -> Iterator[tuple[World, Callable[[], None]]]:
     """An application with the state a1, and what makes its database fail."""
@@ -911,6 +927,6 @@ def test_each_page_sends_few_statements_however_much_it_shows(tmp_path: Any, cou
             "/state-editor/u000": 1,
             "/state-rollback/u000?to=3": 2,
             "/new-state": 0,
-            "/states.csv": 1,
+            "/states.csv": 2,
         }
         assert {path: counted(lambda path=path: ada.get(path)) for path in pages} == pages

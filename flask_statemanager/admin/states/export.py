@@ -8,9 +8,10 @@ import json
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 
+import orjson
 from msgspec import Struct
 
-from ...lifecycle.query import StateQuery
+from ...lifecycle.query import Page, StateQuery
 from ...lifecycle.state import State
 from ..visit import Visit
 from .text import Wanted
@@ -27,8 +28,11 @@ COLUMNS = (
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """With what a cell begins that a spreadsheet may take for a formula (OWASP, CSV Injection)."""
 
-CHUNK = 100
-"""States that are read at once."""
+FIRST, CHUNK = 10, 100
+"""States that are read at once: while it is not known how large they are, and behind that."""
+
+AT_ONCE = 16 * 2**20
+"""Bytes of documents that are read at once, about."""
 
 
 class Export(Struct, frozen=True):
@@ -52,14 +56,14 @@ class Export(Struct, frozen=True):
 
         :raises StorageError: when the storage fails.
         """
-        after, left, wanted = None, self.most, Wanted(self.visit, self.text)
+        after, left, wanted, chunk = None, self.most, Wanted(self.visit, self.text), FIRST
         while True:
-            page = self.found.page(min(CHUNK, left), after)
+            page = self.found.page(min(chunk, left), after)
             for state in page:
                 if self.only not in (None, state.state_id) or state not in wanted:
                     continue
                 yield State({**state, **{part: self.visit.covered(state[part]) for part in ("data", "metadata")}})
-            after, left = page.next, left - len(page)
+            after, left, chunk = page.next, left - len(page), _chunk_behind(page)
             if self.only is not None:
                 return
             if after is None:
@@ -98,6 +102,12 @@ def as_json(export: Export) -> Iterator[str]:
             yield between + json.dumps(state, ensure_ascii=False)
             between = ",\n"
     yield f'\n], "complete": {json.dumps(complete)}}}\n'
+
+
+def _chunk_behind(states: Page) -> int:
+    """Return how many states to read next, were they as large as those before."""
+    size = sum(len(orjson.dumps(state[part])) for state in states for part in ("data", "metadata"))
+    return max(1, min(CHUNK, AT_ONCE * len(states) // max(1, size)))
 
 
 def _begun(states: Iterator[State | None]) -> Iterator[State | None]:
