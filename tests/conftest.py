@@ -20,6 +20,15 @@ pytest_plugins = [
     "tests.servers.skips",
 ]
 
+# Fixtures of some modules only. Those import from them too, before pytest knows that their asserts are to be rewritten,
+# which it warns of; and here warnings are errors.
+pytest.register_assert_rewrite(
+    "tests.cli_operator",
+    "tests.flow_worlds",
+    "tests.servers.browser",
+    "tests.servers.demo",
+)
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, Any, Any]:
