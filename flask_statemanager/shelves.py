@@ -116,6 +116,14 @@ class Shelves:
         """
         return self._shelf(self._registry.get(name)).parts
 
+    def declared(self, name: str) -> BucketDefinition:
+        """Return the definition of a bucket, with what the settings say where it does not.
+
+        :param name: a declared bucket.
+        :raises StateValidationError: when it is unknown, with the known ones.
+        """
+        return self._settled(self._registry.get(name))
+
     def flow_parts(self, declared: FlowDefinitions) -> FlowParts:
         """Return what conversations stand on.
 

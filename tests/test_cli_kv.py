@@ -149,10 +149,18 @@ def test_buckets_are_listed_and_shown(operator: Operator) -> None:
     operator.run("kv", "set", "a", "1", "--bucket", "prefs")
     rows = operator.said("buckets", "list")
     assert rows[0].split() == ["BUCKET", "BACKEND", "TTL", "HISTORY", "HOLDS"]
-    assert "state        memory                  states" in rows
-    assert "prefs        memory   60 s           keys and values" in rows
+    assert "state        memory                    states" in rows
+    assert "prefs        memory   60 s             keys and values" in rows
     found = {each["name"]: each for each in operator.loaded("buckets", "list", "--json")["items"]}
     assert (found["prefs"]["secrets"], found["stores"]["backend"]) == (["a.b"], "client")
+    # The browser keeps the stores of user interfaces; what else has no place of its own lies where keys do.
+    assert (found["stores"]["backend"], found["refusals"]["backend"], found["admin-work"]["backend"]) == (
+        "client",
+        "memory",
+        "memory",
+    )
+    assert found["stores-kept"]["history"] == 604800
+    assert next(row for row in rows if row.startswith("stores-kept")).split()[2:4] == ["604,800", "s"]
     assert operator.loaded("buckets", "show", "prefs", "--json")["total_keys"] == 1
     assert "holds       states" in operator.said("buckets", "show", "state")
     assert "'nothing'" in operator.refused("buckets", "show", "nothing")

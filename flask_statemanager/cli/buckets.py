@@ -8,7 +8,7 @@ import click
 from flask.cli import with_appcontext
 from msgspec.structs import asdict
 
-from ..core.buckets import RESERVED, BucketDefinition
+from ..core.buckets import KEPT_STORES, RESERVED, STORES, BucketDefinition
 from ..globals import current_runtime
 from ..kv.store import KeyValueStore
 from ..lifecycle.parts import BUCKET
@@ -37,7 +37,8 @@ def buckets() -> None:
 @with_appcontext
 def list_buckets(as_json: bool) -> None:
     """List the buckets, and where each lives."""
-    found = [_of_states(), *(_described(each) for each in current_runtime.declarations.buckets.buckets.values())]
+    shelves = current_runtime.shelves
+    found = [_of_states(), *map(_described, map(shelves.declared, current_runtime.declarations.buckets.buckets))]
     if as_json:
         say(document({"items": found}))
     else:
@@ -54,7 +55,11 @@ def show(name: str, as_json: bool) -> None:
         found = _of_states() | {"total_keys": current_runtime.lifecycle.search_states().count()}
     else:
         parts = current_runtime.shelves.kept(name)
-        found = _described(parts.definition) | KeyValueStore(lambda: parts).stats() | {"max_value_bytes": parts.limit}
+        found = (
+            _described(current_runtime.shelves.declared(name))
+            | KeyValueStore(lambda: parts).stats()
+            | {"max_value_bytes": parts.limit}
+        )
     say(document(found) if as_json else sheet_of(found))
 
 
@@ -63,16 +68,11 @@ def _of_states() -> dict[str, Any]:
 
 
 def _described(definition: BucketDefinition) -> dict[str, Any]:
-    found = asdict(definition) | {"holds": RESERVED.get(definition.name, "keys and values")}
     settings = current_runtime.settings
-    default = settings.flows_backend if definition.name == "flows" else settings.kv_backend
-    if definition.backend is None:
-        found["backend"] = _stores_live() if definition.name in RESERVED and definition.name != "flows" else default
-    return found | {"backend": found["backend"] or settings.backend, "secrets": list(definition.secrets)}
-
-
-def _stores_live() -> str:
-    return current_runtime.settings.stores_backend
+    # Where the browser keeps the stores, no backend is named.
+    default = settings.stores_backend if definition.name in (STORES, KEPT_STORES) else settings.backend
+    found = asdict(definition) | {"holds": RESERVED.get(definition.name, "keys and values")}
+    return found | {"backend": definition.backend or default, "secrets": list(definition.secrets)}
 
 
 def _row(found: dict[str, Any]) -> tuple[object, ...]:
@@ -88,4 +88,4 @@ def _row(found: dict[str, Any]) -> tuple[object, ...]:
 
 
 def _seconds(seconds: float | None) -> str:
-    return "" if seconds is None else f"{seconds:g} s"
+    return "" if seconds is None else f"{seconds:,.10g} s"
