@@ -49,12 +49,21 @@ def test_states_are_counted_by_the_store(filled: Operator) -> None:
 
 def test_changes_of_all_states_are_told_newest_first(filled: Operator) -> None:
     rows = filled.said("changes")
-    assert [row.split()[0] for row in rows] == ["STATE", "pay_2", "pay_1", "user_1", "user_1"]
+    assert [row.split()[0] for row in rows] == ["STATE", "pay_2", "pay_1", "user_1", "paid", "user_1"]
     only = filled.said("changes", "--transition", "activate", "--diff")
-    assert (len(only), only[2]) == (3, '         ~ /plan "pro"')
+    assert only[2:] == ["         paid", '         ~ /plan "pro"']
     assert filled.said("changes", "--state", "pay_1", "--transition", "pay") == ["No changes found."]
     [newest] = filled.loaded("changes", "--limit", "1", "--json", "--diff")["items"]
     assert (newest["state_id"], newest["diff"]) == ("pay_2", [{"op": "add", "path": "/amount", "value": 5}])
+
+
+def test_changes_keep_their_headings_and_their_time_whatever_the_ids_are(filled: Operator) -> None:
+    filled.run("register", f"session_{'0123456789' * 3}", "user", "--reason", "signed up " * 12)
+    rows = filled.said("changes", "--limit", "2")
+    assert rows[0].split() == ["STATE", "VERSION", "WHEN", "(UTC)", "TRANSITION", "STATUS", "ACTOR"]
+    assert rows[1].startswith("session_012")
+    assert rows[1].split()[2:5] == ["2026-01-01", "12:01:00", "create"]
+    assert rows[2].startswith("         signed up signed up")
 
 
 def test_two_versions_are_compared(filled: Operator) -> None:

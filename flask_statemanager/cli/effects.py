@@ -16,7 +16,7 @@ from ..globals import current_runtime
 from .completing import STATE_ID
 from .options import as_json, tabular, yes
 from .options import limit as limited
-from .tables import Column, document, moment, printable, say, shortened, table, terminal_width
+from .tables import Column, beneath, document, moment, printable, say, table
 
 _PAGE = 100
 _COLUMNS = (
@@ -158,13 +158,7 @@ def with_errors(columns: Sequence[Column], rows: Sequence[Sequence[object]], job
     :param rows: the cells.
     :param jobs: the jobs.
     """
-    head, *lines = table(columns, rows).split("\n")
-    drawn = [head]
-    for job, line in zip(jobs, lines, strict=True):
-        drawn.append(line)
-        if job["error"]:
-            drawn.append(shortened(f"{'':4}{printable(job['error'])}", terminal_width()))
-    return "\n".join(drawn)
+    return beneath(table(columns, rows), [job["error"] for job in jobs])
 
 
 def counted(number: int, noun: str, nouns: str | None = None) -> str:

@@ -31,6 +31,14 @@ _CHANGES = (
     Column("ACTOR"),
     Column("REASON"),
 )
+_RECENT = (
+    Column("STATE"),
+    Column("VERSION", right=True, firm=True),
+    Column("WHEN (UTC)", firm=True),
+    Column("TRANSITION", firm=True),
+    Column("STATUS"),
+    Column("ACTOR"),
+)
 _INDENT = " " * 9
 _with_diff = click.option("--diff", is_flag=True, help="Show how the data changed.")
 
@@ -59,7 +67,7 @@ def history(state_id: str, limit: int, diff: bool, as_json: bool) -> None:
     if as_json:
         say(document([_told(entry, diff) for entry in found]))
         return
-    _print(_CHANGES, [_change_row(entry) for entry in found], found, diff)
+    _print(table(_CHANGES, [_change_row(entry) for entry in found]), [_below(entry, diff) for entry in found])
     if len(found) == limit and found[0].version > 1:
         say(f"\nThese are the newest {limit}; --limit shows more.")
 
@@ -83,8 +91,8 @@ def changes(state_id: str | None, transition: str | None, limit: int, diff: bool
     elif not found:
         say("No changes found.")
     else:
-        columns = (Column("STATE", firm=True), *_CHANGES)
-        _print(columns, [(entry.state_id, *_change_row(entry)) for entry in found], found, diff)
+        rows = [_recent_row(entry) for entry in found]
+        _print(table(_RECENT, rows), [_below(entry, diff, why=True) for entry in found])
 
 
 @click.command()
@@ -122,11 +130,17 @@ def patched(operations: Sequence[JSONObject], indent: str = _INDENT) -> list[str
     return lines
 
 
-def _print(columns: Sequence[Column], rows: Sequence[Sequence[object]], found: Sequence[Any], diff: bool) -> None:
-    head, *lines = table(columns, rows).split("\n")
+def _print(drawn: str, below: Sequence[Sequence[str]]) -> None:
+    head, *rows = drawn.split("\n")
     say(head)
-    for entry, line in zip(found, lines, strict=True):
-        say("\n".join([line, *(patched(entry.diff()) if diff else ())]))
+    for row, lines in zip(rows, below, strict=True):
+        say("\n".join([row, *lines]))
+
+
+def _below(entry: HistoryEntry, diff: bool, *, why: bool = False) -> list[str]:
+    """Return what stands below the row of a change."""
+    said = [shortened(f"{_INDENT}{printable(entry.reason)}", terminal_width())] if why and entry.reason else []
+    return [*said, *(patched(entry.diff()) if diff else ())]
 
 
 def _told(entry: HistoryEntry, diff: bool) -> dict[str, Any]:
@@ -137,6 +151,11 @@ def _change_row(entry: HistoryEntry) -> tuple[object, ...]:
     old, new = entry.from_status, entry.to_status
     status = new if old in (None, new) else f"{old} > {new}"
     return entry.version, moment(entry.timestamp), entry.transition_type, status, entry.actor, entry.reason
+
+
+def _recent_row(entry: HistoryEntry) -> tuple[object, ...]:
+    when = moment(entry.timestamp)
+    return entry.state_id, entry.version, when, entry.transition_type, entry.to_status, entry.actor
 
 
 def _at(state_id: str, at: int | datetime | None) -> State:

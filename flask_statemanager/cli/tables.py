@@ -16,6 +16,8 @@ from msgspec import Struct
 
 GAP = "  "
 ELLIPSIS = "…"
+BELOW = " " * 4
+"""What a line below a row begins with."""
 NARROWEST = 6
 """The columns of the terminal that a shortened column keeps at least."""
 
@@ -103,6 +105,21 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(_line(heads, widths, line) for line in (titles, *body))
 
 
+def beneath(drawn: str, texts: Sequence[str | None]) -> str:
+    """Put a text on a line below each row of a table, cut to the terminal.
+
+    :param drawn: the table.
+    :param texts: one for each row; nothing is put below where there is none.
+    """
+    head, *lines = drawn.split("\n")
+    result = [head]
+    for line, text in zip(lines, texts, strict=True):
+        result.append(line)
+        if text:
+            result.append(shortened(f"{BELOW}{printable(text)}", terminal_width()))
+    return "\n".join(result)
+
+
 def terminal_width() -> int:
     """Return how many columns a line may take: ``COLUMNS``, else the terminal's, else 80; with ``--wide`` any."""
     command = click.get_current_context(silent=True)
@@ -147,17 +164,25 @@ def breadth(text: str) -> int:
 
 
 def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]], available: int) -> list[int]:
-    """Give every column what it needs, then take from the widest until the line fits."""
-    widths = [max([breadth(column.title), *(breadth(row[i]) for row in rows)]) for i, column in enumerate(columns)]
+    """Give every column what it needs, then take from the widest until the line fits, from headings last."""
+    titles = [breadth(column.title) for column in columns]
+    widths = [max([title, *(breadth(row[i]) for row in rows)]) for i, title in enumerate(titles)]
     room = available - len(GAP) * (len(columns) - 1)
-    for firm in (False, True):
-        able = [i for i, column in enumerate(columns) if column.firm is firm or firm]
-        while sum(widths) > room:
-            widest = max(able, key=lambda i: widths[i], default=None)
-            if widest is None or widths[widest] <= NARROWEST:
-                break
-            widths[widest] -= 1
+    whole = [max(NARROWEST, title) for title in titles]
+    loose = [i for i, column in enumerate(columns) if not column.firm]
+    every, narrow = range(len(columns)), [NARROWEST] * len(columns)
+    for able, least in ((loose, whole), (loose, narrow), (every, whole), (every, narrow)):
+        _narrow(widths, room, able, least)
     return widths
+
+
+def _narrow(widths: list[int], room: int, able: Sequence[int], least: Sequence[int]) -> None:
+    """Take from the widest of some columns what is too much, down to what each keeps at least."""
+    while sum(widths) > room:
+        given = [i for i in able if widths[i] > least[i]]
+        if not given:
+            return
+        widths[max(given, key=lambda i: widths[i])] -= 1
 
 
 def _line(columns: Sequence[Column], widths: Sequence[int], cells: Sequence[str]) -> str:
