@@ -12,13 +12,13 @@ from ...lifecycle.query import StateQuery
 from ...lifecycle.state import State
 from ..visit import Visit
 
-MOST_LOOKED_AT = 2000
+MOST_LOOKED_AT = 1000
 """States that one page looks at."""
 
 MOST_CHARACTERS = 4 * 2**20
 """Characters that one page looks at."""
 
-MOST_SECONDS = 0.1
+MOST_SECONDS = 0.08
 """Seconds of this process that one page spends on looking, however fast it is."""
 
 CHUNK, MOST_AT_ONCE, MUCH = 25, 200, 2**18
