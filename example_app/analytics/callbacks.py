@@ -28,6 +28,11 @@ def connect(app: Dash) -> None:
     :param app: the Dash app.
     """
     app.callback(Output("main", "children"), Input("address", "pathname"))(_page)
+    _connect_filters(app)
+    _connect_movements(app)
+
+
+def _connect_filters(app: Dash) -> None:
     app.callback(
         Output("filters", "data", allow_duplicate=True),
         Input("kinds", "value"),
@@ -50,6 +55,9 @@ def connect(app: Dash) -> None:
         SESSION,
     )(_show_filters)
     app.callback(Output("chosen", "children"), Input("kinds", "value"), Input("least", "value"))(_tell)
+
+
+def _connect_movements(app: Dash) -> None:
     app.callback(
         Output("movements", "data"),
         Output("summary", "children"),
