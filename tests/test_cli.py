@@ -28,7 +28,7 @@ Run = Callable[..., Result]
 
 # Before click 8.2 the runner mixes standard error into the output unless it is told not to.
 APART = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}
-NEWEST = "0005"
+NEWEST = "0006"
 """The newest revision of the tables."""
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 

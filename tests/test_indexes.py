@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,13 +16,25 @@ from alembic.runtime.migration import MigrationContext
 from click.testing import Result
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Column, Engine, Integer, MetaData, Table, create_engine, create_mock_engine, event, text
+from sqlalchemy import (
+    Column,
+    DateTime,
+    Engine,
+    Integer,
+    MetaData,
+    Table,
+    bindparam,
+    create_engine,
+    create_mock_engine,
+    event,
+    text,
+)
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.schema import CreateIndex
 
 from benchmarks.stock import FIELDS, fill
 from flask_statemanager import StateManager
-from flask_statemanager.backends.sql import finding, indexes, migration
+from flask_statemanager.backends.sql import indexes, migration, search
 from flask_statemanager.backends.sql.backend import SqlBackend
 from flask_statemanager.backends.sql.connection import SqlUnit
 from flask_statemanager.backends.sql.field_index import MAX_INDEXED, name_of, text_behind
@@ -212,6 +224,35 @@ def test_a_rare_status_or_owner_is_found_by_its_own_index(
     assert f"ix_statemanager_state_{column}" in planned(query.count)
 
 
+LAPSING: dict[str, dict[str, Any]] = {
+    "of a type": {"state_type": "user", "status": "expired"},
+    "of any type": {"status": "expired"},
+    "beside another": {"state_type": "user", "status": ["expired", "suspended"]},
+}
+
+
+@pytest.mark.parametrize("order", ["created_at", "-created_at", "updated_at", "state_id", "version", "revision"])
+@pytest.mark.parametrize("asked", LAPSING)
+def test_what_has_expired_is_found_by_the_indexes_of_status_and_expiry(
+    stocked: World, planned: Any, asked: str, order: str
+) -> None:
+    with stocked.db.session() as session:  # rolled back: of every thousand one has expired, and is told so of half
+        past = {"past": stocked.clock.now() - timedelta(hours=1)}
+        chosen = "UPDATE statemanager_state SET expires_at = :past WHERE type = 'user' AND revision % 1000 = 1"
+        session.execute(text(chosen).bindparams(bindparam("past", type_=DateTime(timezone=True))), past)
+        told = "UPDATE statemanager_state SET status = 'expired' WHERE expires_at IS NOT NULL AND revision % 2000 = 1"
+        session.execute(text(told))
+        query = stocked.states.search_states(**LAPSING[asked], order_by=order, session=session)
+        assert len(query.page(200)) == 100 == query.count()
+        session.rollback()
+    # planned on the table as it was
+    plan = planned(lambda: query.page(20).items is not None)
+    if stocked.kind == "sqlite":
+        assert "ix_statemanager_state_status (bucket=? AND type=? AND status=?" in plan
+        assert "ix_statemanager_state_expires (bucket=? AND status=? AND expires_at<?)" in plan
+        assert "SCAN statemanager_state" not in plan
+
+
 COMMON: dict[str, dict[str, Any]] = {
     "range": {"data.amount__gte": 3},
     "in": {"data.plan__in": ["pro", "free"]},
@@ -264,9 +305,9 @@ def test_every_way_finds_the_same(stocked: World, monkeypatch: pytest.MonkeyPatc
         return [[state.state_id for state in query.page(200)] for query in queries]
 
     by_rule = found()
-    monkeypatch.setattr(finding, "FEW", 0)
+    monkeypatch.setattr(search, "FEW", 0)
     assert found() == by_rule
-    monkeypatch.setattr(finding, "FEW", MANY)
+    monkeypatch.setattr(search, "FEW", MANY)
     assert found() == by_rule
     monkeypatch.setattr(stocked.runtime.backend.fields, "_of", {})
     assert found() == by_rule
@@ -340,6 +381,8 @@ class IndexedContract:
     test_filters_on_metadata = SearchContract.test_every_filter_means_the_same_on_metadata
     test_all_must_hold = SearchContract.test_all_filters_must_hold
     test_statuses = SearchContract.test_types_statuses_and_owners_find_what_the_table_says
+    test_pages_of_statuses = SearchContract.test_pages_of_statuses_put_together_are_the_whole_in_order
+    test_many_statuses = SearchContract.test_more_statuses_than_have_a_way_of_their_own_are_found
     test_a_full_page = SearchContract.test_a_filtered_page_is_full_when_there_are_enough
     test_tombstones = SearchContract.test_tombstones_and_other_buckets_are_not_found
     test_bounded_counts = CountContract.test_up_to_a_bound_a_count_is_exact_and_beyond_it_greater
@@ -379,7 +422,7 @@ class TestSqliteWithIndexes(IndexedContract):
 class TestSqliteInOrder(TestSqliteWithIndexes):
     @pytest.fixture(autouse=True)
     def _many(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(finding, "FEW", 0)
+        monkeypatch.setattr(search, "FEW", 0)
 
 
 class TestPostgresWithIndexes(IndexedContract):
@@ -431,8 +474,8 @@ def test_what_has_expired_is_found_under_its_status_by_every_way(small: World, m
     expired = small.states.search_states("user", {"data.v": "x"}, status="expired")
     either = small.states.search_states("user", {"data.v": "x"}, status=["expired", "created"])
     small.clock.advance(61)
-    for few in (finding.FEW, 0):
-        monkeypatch.setattr(finding, "FEW", few)
+    for few in (search.FEW, 0):
+        monkeypatch.setattr(search, "FEW", few)
         assert (ids(created), ids(expired)) == (["u0", "u2"], ["u1", "u3"])
         assert ids(either) == ["u0", "u1", "u2", "u3"]
 

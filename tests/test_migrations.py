@@ -27,7 +27,7 @@ from flask_statemanager.errors import StorageError, StorageTimeout, StorageUnava
 
 OURS = {f"statemanager_{name}" for name in ("state", "history", "outbox", "idempotency", "worker", "bucket")}
 OURS |= {VERSION_TABLE}
-FIRST, NEWEST = "0001", "0005"
+FIRST, NEWEST = "0001", "0006"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -347,12 +347,13 @@ def test_the_fourth_revision_notes_how_far_a_history_has_been_removed(backend, e
 
     migration.upgrade(backend, "0004")
     run(engine, STATE, CHANGE, PRUNED)
-    assert migration.upgrade(backend) == migration.Move("0004", "0005")
+    assert migration.upgrade(backend, "0005") == migration.Move("0004", "0005")
     assert noted() == [("state", 0, 8)]
+    assert migration.upgrade(backend).after == NEWEST
     assert migration.check(backend) == []
-    assert migration.downgrade(backend, "-1") == migration.Move("0005", "0004")
+    assert migration.downgrade(backend, "0004") == migration.Move(NEWEST, "0004")
     assert "statemanager_bucket" not in inspect(engine).get_table_names()
-    assert migration.upgrade(backend).after == "0005"
+    assert migration.upgrade(backend).after == NEWEST
 
 
 def test_a_missing_guard_is_told_and_made_by_the_next_upgrade(backend, engine):
@@ -406,7 +407,7 @@ def test_downgrade_refuses_tables_that_it_did_not_make(backend, engine):
 
 
 def test_an_unknown_revision_is_refused_with_the_known_ones(backend, engine):
-    with pytest.raises(StorageError, match=f"known revisions are base, {FIRST}, 0002, 0003, 0004, {NEWEST}"):
+    with pytest.raises(StorageError, match=f"known revisions are base, {FIRST}, 0002, 0003, 0004, 0005, {NEWEST}"):
         migration.upgrade(backend, "0815")
     assert not set(inspect(engine).get_table_names()) & {"statemanager_state", "statemanager_history"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Select, case, func, literal_column, select
+from sqlalchemy import CompoundSelect, Select, case, func, literal_column, select
 from sqlalchemy.sql import ColumnElement
 
 from ...core.codec import decode
@@ -17,7 +17,7 @@ SAMPLE = 3000
 """How many rows SQLite looks at."""
 
 
-def planned_rows(unit: SqlUnit, rows: Select[Any], values: dict[str, Any]) -> int:
+def planned_rows(unit: SqlUnit, rows: Select[Any] | CompoundSelect[Any], values: dict[str, Any]) -> int:
     """Return how many rows PostgreSQL expects, by its statistics of columns and configured fields.
 
     :param unit: an open unit.

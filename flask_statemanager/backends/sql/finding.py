@@ -11,19 +11,17 @@ from sqlalchemy import Select
 from ...core.powers import Counts, Searches
 from ...core.query import Query
 from ...core.record import Record
+from . import search
 from .connection import SqlUnit
 from .estimates import planned_rows, sampled_rows
 from .field_index import ValueIndex
 from .power import SqlPower
 from .reading import Row
-from .search import BY_ROW, PLANNED, Searching, Way
+from .search import PLANNED, Searching, Way
 from .statements import Compiled, compiled
 
 MOST_KEPT, LONGEST_KEPT = 256, 2000
 """How many statements are kept, and how long the filters of one may be."""
-
-FEW = 2000
-"""What an index finds up to here is sorted; of more than that a page is soon full when read in order."""
 
 _Lead = ValueIndex | str
 
@@ -96,7 +94,7 @@ class SqlFinding(SqlPower, Searches, Counts):
             alike.setdefault(repr(self._searching.values(query)), []).append(query)
         found: dict[int, int] = {}
         for some in alike.values():
-            rows = [self._searching.rows(query, BY_ROW) for query in some]
+            rows = [self._searching.named(query) for query in some]
             numbers = sampled_rows(unit, rows, self._searching.values(some[0]), self.tables)
             found |= dict(zip(map(id, some), numbers, strict=True))
         return [found[id(query)] for query in queries]
@@ -129,7 +127,7 @@ class SqlFinding(SqlPower, Searches, Counts):
 
     def _finding_little(self, unit: SqlUnit, query: Query, leads: Sequence[_Lead]) -> _Lead | None:
         """Return what finds the least, if that is little; no look goes further than the best of them needs."""
-        for most in (FEW // 40, FEW):
+        for most in (search.FEW // 40, search.FEW):
             numbers = [self._reach(unit, query, lead, most) for lead in leads]
             if min(numbers) < most:
                 return leads[numbers.index(min(numbers))]

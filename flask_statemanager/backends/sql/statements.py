@@ -169,9 +169,13 @@ class Statements(RowReader):
     def _compile(self, statement: ClauseElement) -> Compiled:
         return compiled(statement, self.dialect)
 
-    def record_columns(self) -> list[ColumnElement[Any]]:
-        """Return what to select for a record, in the order of :data:`RECORD_FIELDS`."""
-        return [self.readable(self.tables.state.c[name]) for name in RECORD_FIELDS]
+    def record_columns(self, rows: Any = None) -> list[ColumnElement[Any]]:
+        """Return what to select for a record, in the order of :data:`RECORD_FIELDS`.
+
+        :param rows: rows of the table of states, as they are in it; None for the table.
+        """
+        columns = (self.tables.state if rows is None else rows).c
+        return [self.readable(columns[name]) for name in RECORD_FIELDS]
 
     def history_columns(self, alias: Any = None) -> list[ColumnElement[Any]]:
         """Return what to select from the history for a record, in the order of :data:`RECORD_FIELDS`.

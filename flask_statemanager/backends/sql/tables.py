@@ -149,7 +149,7 @@ def _state(metadata: MetaData) -> Table:
         _some("type", "deleted_at IS NULL", "bucket", "type", "created_at", "name"),
         _some("status", "deleted_at IS NULL", "bucket", "type", "status", "created_at", "name"),
         _some("owner", "owner IS NOT NULL", "bucket", "owner", "created_at", "name"),
-        _some("expires", "expires_at IS NOT NULL", "bucket", "expires_at"),
+        _some("expires", "expires_at IS NOT NULL AND deleted_at IS NULL", "bucket", "status", "expires_at"),
         _some("deleted", "deleted_at IS NOT NULL", "bucket", "deleted_at"),
     )
 

@@ -9,7 +9,8 @@ from ...core.powers import Counts, require
 from ...core.query import parse_filters
 from ..cases import DOCUMENTS, FILTER_CASES
 from ..clock import START
-from .searching import LAPSES, STATUS_CASES, fill_statuses, query_of
+from .searching import query_of
+from .statuses import LAPSES, STATUS_CASES, fill_statuses
 from .store import Store
 
 

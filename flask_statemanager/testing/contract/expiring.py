@@ -11,7 +11,8 @@ from ...core.ports import Backend
 from ...core.powers import Expires, require
 from ...core.query import Lapse, Query
 from ..clock import START
-from .searching import LAPSES, fill_statuses, query_of
+from .searching import query_of
+from .statuses import LAPSES, fill_statuses
 from .store import BUCKET, Store
 
 

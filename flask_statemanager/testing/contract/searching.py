@@ -11,15 +11,13 @@ from msgspec.structs import replace
 from ...core.codec import MAX_DEPTH
 from ...core.ports import Backend
 from ...core.powers import Searches, require
-from ...core.query import ORDERS, Lapse, Order, Query, parse_filters
+from ...core.query import ORDERS, Order, Query, parse_filters
 from ...core.record import JSON, Record
 from ...core.times import parse_times
 from ..cases import DOCUMENTS, FILTER_CASES, ODD_NAMES, Case
 from ..clock import START
+from .statuses import HOUR, LAPSES, MIXED_CASES, STATUS_CASES, fill_mixed, fill_statuses
 from .store import BUCKET, Store, change_of, new_record
-
-LAPSES = (Lapse("thing", "new", "expired"), Lapse("thing", "paused", "dropped"), Lapse("other", "new", "gone"))
-HOUR = timedelta(hours=1)
 
 
 def query_of(**asked: Any) -> Query:
@@ -28,50 +26,6 @@ def query_of(**asked: Any) -> Query:
     :param asked: further fields of the query.
     """
     return Query(BUCKET, START, **asked)
-
-
-def fill_statuses(store: Store) -> None:
-    """Store records of two types in several statuses, some of them past their expiry.
-
-    :param store: the empty store.
-    """
-    past, later = START - HOUR, START + HOUR
-    store.create("new", owner="me")
-    store.create("new_later", expires_at=later, owner="me")
-    store.create("new_now", expires_at=START)
-    store.create("new_past", expires_at=past, owner="you")
-    store.create("paused_past", status="paused", expires_at=past)
-    store.create("active_past", status="active", expires_at=past)
-    store.create("expired_past", status="expired", expires_at=past)
-    store.create("other_past", type="other", expires_at=past, owner="me")
-    store.create("third_past", type="third", expires_at=past)
-    store.create("deleted_past", expires_at=past, owner="me")
-    store.delete("deleted_past")
-
-
-STATUS_CASES: list[tuple[dict[str, Any], str]] = [
-    ({}, "new new_later new_now new_past paused_past active_past expired_past other_past third_past"),
-    ({"type": "thing"}, "new new_later new_now new_past paused_past active_past expired_past"),
-    ({"type": "nothing"}, ""),
-    ({"statuses": ("new",)}, "new new_later third_past"),
-    ({"statuses": ("expired",)}, "new_now new_past expired_past"),
-    ({"statuses": ("dropped",)}, "paused_past"),
-    ({"statuses": ("paused",)}, ""),
-    ({"statuses": ("active",)}, "active_past"),
-    ({"statuses": ("gone",)}, "other_past"),
-    ({"statuses": ("deleted",)}, ""),
-    ({"statuses": ("new", "gone")}, "new new_later third_past other_past"),
-    ({"statuses": ()}, ""),
-    ({"type": "thing", "statuses": ("new",)}, "new new_later"),
-    ({"type": "other", "statuses": ("new",)}, ""),
-    ({"type": "other", "statuses": ("gone",)}, "other_past"),
-    ({"type": "thing", "statuses": ("gone",)}, ""),
-    ({"owner": "me"}, "new new_later other_past"),
-    ({"owner": "ME"}, ""),
-    ({"prefix": "new_", "statuses": ("expired",)}, "new_now new_past"),
-    ({"owner": "me", "statuses": ("new",)}, "new new_later"),
-]
-"""Fields of a query with the lapse rules above, and the names that it finds."""
 
 
 class SearchContract:
@@ -206,6 +160,31 @@ class SearchContract:
         assert whole == wanted
         for size in (1, 2, 3, len(whole)):
             assert finder.paged(size, order=order) == wanted
+
+    @pytest.mark.parametrize("by", ORDERS)
+    @pytest.mark.parametrize("descending", [False, True], ids=["ascending", "descending"])
+    def test_pages_of_statuses_put_together_are_the_whole_in_order(
+        self, store: Store, finder: Finder, by: str, descending: bool
+    ) -> None:
+        """What has lapsed into a status lies among what is stored with it, each once, at every page size."""
+        fill_mixed(store)
+        order = Order(by, descending)
+        wrong = []
+        for asked, names in MIXED_CASES:
+            whole = finder.search(order=order, lapses=LAPSES, **asked)
+            wanted = sorted(whole, key=lambda record: (order.value(record), record.key.name), reverse=descending)
+            paged = [finder.paged(size, order=order, lapses=LAPSES, **asked) for size in (1, 2, 5)]
+            found = sorted(record.key.name for record in whole)
+            if found != _sorted(names) or whole != wanted or any(each != whole for each in paged):
+                wrong.append((asked, found))
+        assert wrong == []
+
+    def test_more_statuses_than_have_a_way_of_their_own_are_found(self, store: Store, finder: Finder) -> None:
+        """However many are asked for, and each once where one is asked for twice."""
+        fill_mixed(store)
+        others = tuple(f"s{number}" for number in range(40))
+        assert finder.names(statuses=("expired", *others), lapses=LAPSES) == _sorted("e1 e2 p1 p2 p3 o2")
+        assert finder.names(statuses=("expired", "expired"), lapses=LAPSES) == _sorted("e1 e2 p1 p2 p3 o2")
 
     def test_a_page_goes_on_behind_a_record_that_is_gone(self, store: Store, finder: Finder) -> None:
         """A cursor is a position, not a record."""
