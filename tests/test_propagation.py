@@ -58,6 +58,13 @@ def test_an_owner_is_told_whatever_its_id_holds() -> None:
     assert not reach.covers(None)
 
 
+@pytest.mark.parametrize("bucket", ["stores", "stores-kept"])
+def test_nobody_is_told_of_a_store_for_being_called_as_it_is(bucket: str) -> None:
+    stored = replace(record("u:ada/s:filters"), key=Key(bucket, "u:ada/s:filters"))
+    assert Propagation(["u:"]).reach(stored) == NOBODY
+    assert Propagation().reach(record("u:ada/s:filters")).covers("filters")
+
+
 def test_what_is_everybodys_can_be_declared() -> None:
     reach = Propagation(["news:"]).reach
     assert reach(record("news:1")).covers(None)

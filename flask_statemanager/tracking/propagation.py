@@ -2,7 +2,8 @@
 
 A user is told of what belongs to it: where the record's owner is its id, or where a whole segment of the key, between
 ``:`` or ``/``, is. So user 1 is never told of user 12, and an id that holds a separator is found by the owner only.
-Keys that begin with ``global:`` or ``market:`` are everybody's, and an administrator is told of everything.
+Keys that begin with ``global:`` or ``market:`` are everybody's, and an administrator is told of everything. Names of
+the stores of user interfaces hold what the stores are called, which is no user: they are administrators' alone here.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
+from ..core.buckets import KEPT_STORES, STORES
 from ..core.record import JSON, Change, Record
 
 logger = logging.getLogger("flask_statemanager")
@@ -143,6 +145,8 @@ class Propagation:
         return Reaches(after if change.before is None else self.reach(change.before), after)
 
     def _by_rules(self, record: Record) -> Reach:
+        if record.key.bucket in (STORES, KEPT_STORES):
+            return NOBODY
         name = record.key.name
         users = {*_SEPARATORS.split(name), record.owner or ""} - {""}
         return Reach(name.startswith(self._prefixes), frozenset(users))
