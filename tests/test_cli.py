@@ -398,7 +398,7 @@ def test_the_tables_come_and_go(bare):
     assert "every state and its history" in bare("db", "downgrade", "base", stdin="n\n", code=1).stdout
     assert bare("db", "current").stdout == f"{NEWEST}\n"
     assert bare("db", "downgrade", "base", "--yes").stdout == f"Downgraded from {NEWEST} to base (no revision noted).\n"
-    assert f"known revisions are base, 0001, 0002, 0003, 0004, {NEWEST}" in sentence(
+    assert f"known revisions are base, 0001, 0002, 0003, 0004, 0005, {NEWEST}" in sentence(
         bare("db", "upgrade", "0815", code=1)
     )
     bare("db", "downgrade", code=2)
