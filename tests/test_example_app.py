@@ -893,7 +893,7 @@ def test_the_check_walks_through_the_application_and_succeeds(tmp_path: Path) ->
         cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("  ok     ") == 45
+    assert done.stdout.count("  ok     ") == 46
     assert done.stdout.rstrip().endswith("The server is stopped.")
     assert "FAILED" not in done.stdout
 
