@@ -18,8 +18,7 @@ from flask_statemanager import StateNotFound
 from flask_statemanager.backends.memory import MemoryBackend
 from flask_statemanager.backends.sql.backend import SqlBackend
 from flask_statemanager.backends.sql.tables import declare
-from flask_statemanager.cli import prune as command
-from flask_statemanager.cli import state
+from flask_statemanager.cli import prune, state
 from flask_statemanager.core.idempotency import Request
 from flask_statemanager.core.jobs import CANCELLED, DEAD, DONE, EFFECT, PENDING, SKIPPED, TIMER, Job
 from flask_statemanager.core.record import Key
@@ -35,7 +34,6 @@ APART = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).pa
 DAY = timedelta(days=1)
 LATER = START + DAY
 Run = Callable[..., Result]
-prune = inspect.getmodule(command.callback.__wrapped__)  # type: ignore[union-attr]
 
 
 def job(

@@ -70,7 +70,8 @@ class SqlMany(SqlPower, MultiKey):
         :param query: the query.
         :raises StorageError: when the database fails.
         """
-        found = self._searching.found(query).with_only_columns(self.tables.state.c.name)
+        found = self._searching.found(query)
+        found = found.with_only_columns(found.selected_columns["name"])
         rows = unit.run(compiled(found, self.engine.dialect), self._searching.values(query), planned=False)
         return [row[0] for row in rows]
 
