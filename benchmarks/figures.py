@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from benchmarks.work import (
+    ADMIN_SLOWEST,
     AMONG,
     BARE_LOOP,
     BY_HAND,
@@ -142,6 +143,7 @@ FIGURES = (
     Figure(POSTGRES, HTTP_MOVE, ORM, SPEED, 3),
     *(Figure(store, HTTP_HELLO, HELLO, SPEED, 0.9, TRACKED) for store in (NORMAL, POSTGRES)),
     *(Figure("", LIVE, BARE_LOOP, COST, 2.0, way) for way in (THREADS, GREENLETS)),
+    *(Figure(store, ADMIN_SLOWEST, EXTENSION, OWN, 200) for store in (NORMAL, POSTGRES)),
     Figure("", IMPORT_TIME, EXTENSION, OWN, 30),
     Figure("", IMPORT_MEMORY, EXTENSION, OWN, 4),
     Figure("", IMPORT_EXTRAS, EXTENSION, OWN, 0),
