@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -234,9 +235,7 @@ def recover(visit: Visit, name: str) -> Done:
     :param visit: the visit.
     :param name: the name of its key.
     """
-    session = _opened(_parts_as(visit), name)
-    with session:
-        _note(visit, session, "recover")
+    with _helped(visit, name, "recover") as session:
         taken = session.recover(visit.form.get("how") or None)
     return Done(f"{WAYS[taken]}: done, version {session.version}.", visit.url("conversation", name=name))
 
@@ -251,9 +250,7 @@ def rollback(visit: Visit, name: str) -> Done:
     """
     given = visit.form.get("steps", "")
     steps = int(given) if given.isascii() and given.isdigit() and len(given) < 4 else 0
-    session = _opened(_parts_as(visit), name)
-    with session:
-        _note(visit, session, "rollback")
+    with _helped(visit, name, "rollback") as session:
         if steps < 1 or not session.rollback(steps):
             raise StateValidationError({"steps": ["So many steps are not remembered: choose one of those shown."]})
     return Done(f"Went back, version {session.version}.", visit.url("conversation", name=name))
@@ -268,9 +265,7 @@ def clear_flow(visit: Visit, name: str) -> Done:
     :param visit: the visit.
     :param name: the name of its key.
     """
-    session = _opened(_parts_as(visit), name)
-    with session:
-        _note(visit, session, "clear_flow")
+    with _helped(visit, name, "clear_flow") as session:
         session.clear_flow_data()
     return Done("The flow has ended; login and profile are as they were.", visit.url("conversation", name=name))
 
@@ -287,9 +282,7 @@ def clear(visit: Visit, name: str) -> Done:
     :param visit: the visit.
     :param name: the name of its key.
     """
-    session = _opened(_parts_as(visit), name)
-    with session:
-        _note(visit, session, "clear")
+    with _helped(visit, name, "clear") as session:
         session.clear_all_state()
     return Done("The conversation was cleared and begins anew.", visit.url("conversations"))
 
@@ -307,6 +300,15 @@ def reveal(visit: Visit, name: str) -> Shown:
 
 
 # -- the parts of it ---------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _helped(visit: Visit, name: str, how: str) -> Iterator[FlowSession]:
+    """Open the conversation under a key for one write, and note in its trail who helps and why."""
+    session = _opened(_parts_as(visit), name)
+    with session:
+        _note(visit, session, how)
+        yield session
 
 
 def _opened(parts: FlowParts, name: str) -> FlowSession:
