@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from .snapshots.archive import Archive
 
 TRACKS = f"{__package__}.tracks"
-REFUSING = f"{__package__}.refusing"
-"""Loaded by name, as most apps track nothing."""
+ADMIN, REFUSING = f"{__package__}.admin.mounting", f"{__package__}.refusing"
+"""Loaded by name, as most apps track nothing and have no admin pages."""
 
 
 class StateManager(
@@ -202,7 +202,7 @@ class StateManager(
         if settings.api_enabled:
             load_part("web.mounting", extra="web", wanted_by="STATEMANAGER_API_ENABLED").mount(app, runtime)
         if settings.admin_enabled:
-            load_part("admin.mounting", extra="web", wanted_by="STATEMANAGER_ADMIN_ENABLED").mount(app, runtime)
+            importlib.import_module(ADMIN).mount(app, runtime)
         self._initialised = True
 
     def _runtime(self) -> Runtime:
