@@ -1,4 +1,4 @@
-"""What every test may use: the servers, and the list of skips at the end of a run."""
+"""What every test may use: the servers, and what the end of a run tells: skipped tests, lost workers."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ pytest_plugins = [
     "tests.flow_application",
     "flask_statemanager.testing.plugin",
     "tests.servers.skips",
+    "tests.servers.lost",
 ]
 
 # Fixtures of some modules only. Those import from them too, before pytest knows that their asserts are to be rewritten,

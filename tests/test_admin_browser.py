@@ -149,7 +149,7 @@ def test_a_dead_letter_is_read_retried_and_given_up(
     retry = acting.form("/retry")
     acting.fill(retry, reason="the mail server is back")
     acting.press(retry, "Retry")
-    acting.see("Effect")
+    acting.see("is going to be tried again")
     wait_for(lambda: "0 due now" in walk.operator.get("mails/").words, "it is not tried again")
     acting.open(page)
     acting.see("dead", "Attempts")
@@ -158,6 +158,7 @@ def test_a_dead_letter_is_read_retried_and_given_up(
     acting.press(discard, "Discard")
     acting.see("Are you sure?")
     acting.press(acting.form("/discard"), "Yes, do it")
+    acting.see("is discarded")
     acting.open("/effects?status=dead")
     assert state_id not in acting.words
     assert complaints(acting.window) == []

@@ -284,3 +284,14 @@ def test_a_missing_server_is_an_error_in_ci(pytester, monkeypatch):
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(["*ServerMissing: no redis-server*"])
     assert result.outlines[-1] == "no test was skipped"
+
+
+def test_a_worker_that_dies_tells_its_signal_and_frames_at_the_end(pytester, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    pytester.makeconftest("pytest_plugins = ['tests.servers.lost']")
+    pytester.makepyfile("import faulthandler\ndef test_fine(): pass\ndef test_dies(): faulthandler._sigsegv()\n")
+    result = pytester.runpytest_subprocess("-p", "no:flask_statemanager", "-n", "1")
+    result.assert_outcomes(passed=1, failed=1)
+    told = result.outlines[result.outlines.index("gw0 was lost: SIGSEGV") :]
+    assert [line.partition(":")[0] for line in told[1:4]] == ["MemTotal", "MemAvailable", "Fatal Python error"]
+    assert any(line.endswith("in test_dies") for line in told)
