@@ -308,6 +308,16 @@ def test_gunicorn_says_how_many_threads_it_has(gunicorn: Any) -> None:
     assert places.is_ending()
 
 
+def test_a_server_without_a_thread_for_listeners_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    one_at_a_time = {"wsgi.multithread": False}
+    full = Places(100, None, 0)
+    assert [full.take(one_at_a_time) for _turn in range(2)] == [True, False]
+    assert not caplog.records
+    reserved = Places(100, None, 2)
+    assert [reserved.take(one_at_a_time) for _turn in range(2)] == [False, False]
+    assert [record.getMessage().count("gunicorn --threads 100") for record in caplog.records] == [1]
+
+
 def test_another_server_does_not_say_it() -> None:
     assert places.server_threads({"wsgi.multithread": True}) is None
     assert places.server_threads({"wsgi.multithread": False}) == 1

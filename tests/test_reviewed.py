@@ -428,8 +428,9 @@ def test_in_memory_sqlite_comes_back_after_its_engine_was_disposed_of(memory_sql
     assert world.states.register_state("u1", "user").version == 1
 
 
-def test_a_forked_child_opens_connections_of_its_own(postgres_url: str) -> None:
-    engine = make_engine(postgres_url)
+@pytest.mark.parametrize("of_the_app", [False, True])
+def test_a_forked_child_opens_connections_of_its_own(postgres_url: str, of_the_app: bool) -> None:
+    engine = build("postgresql", postgres_url).runtime.backend.engine if of_the_app else make_engine(postgres_url)
     with engine.connect() as connection:
         here = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar()
     reader, writer = os.pipe()

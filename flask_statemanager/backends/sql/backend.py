@@ -32,6 +32,7 @@ from .joining import joined, refuse_to_wait_for_itself
 from .lending import pool_for
 from .listing import Listing
 from .lists import SqlLists
+from .making import make_missing
 from .many import SqlMany
 from .notes import Notes
 from .outbox import SqlOutbox
@@ -132,7 +133,7 @@ class SqlBackend(
         :raises StorageError: when it refuses.
         """
         try:
-            self.tables.state.metadata.create_all(self.engine, tables=list(self.tables.all))
+            make_missing(self.engine, self.tables)
         except DBAPIError as error:
             if isinstance(error, ProgrammingError) and error.orig is not None:
                 raise self._dialect.wrapped(error.orig, None, self.tables.state.fullname) from error

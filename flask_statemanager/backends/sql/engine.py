@@ -6,7 +6,7 @@ import os
 import re
 import sqlite3
 from typing import Any
-from weakref import ref
+from weakref import WeakSet
 
 from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
@@ -36,23 +36,32 @@ def make_engine(uri: str, *, wal: bool = True) -> Engine:
         hint = " (pip install 'Flask-StateManager[postgresql]')" if "psycopg" in str(error) else ""
         raise ConfigurationError(_hidden(f"The driver for {uri!r} is not installed: {error}{hint}.")) from error
     if not memory:
-        _forget_in_children(engine)
+        forget_in_children(engine)
     if wal and not memory and engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _tune)
     return engine
 
 
-def _forget_in_children(engine: Engine) -> None:
-    """Let a forked child open connections of its own: two processes on one socket read each other's answers."""
-    known = ref(engine)
+def forget_in_children(engine: Engine) -> None:
+    """Let a forked child open connections of its own: two processes on one socket read each other's answers.
 
-    def forget() -> None:
-        found = known()
-        if found is not None:
-            found.dispose(close=False)
+    Those that are lent at the fork stay where they are, as do the parent's.
 
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=forget)
+    :param engine: an engine of our own, or the application's, whose database does not live in its connection.
+    """
+    _known.add(engine)
+
+
+_known: WeakSet[Engine] = WeakSet()
+
+
+def _forget() -> None:
+    for engine in list(_known):
+        engine.dispose(close=False)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 
 def _hidden(message: str) -> str:

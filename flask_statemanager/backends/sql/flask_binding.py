@@ -13,7 +13,7 @@ from ...config import Settings
 from ...errors import ConfigurationError, StorageUnavailable
 from ..registry import ORDER
 from .backend import SqlBackend
-from .engine import from_manager, make_engine, switch_wal_on
+from .engine import forget_in_children, from_manager, make_engine, switch_wal_on
 from .tables import declare
 
 
@@ -50,8 +50,18 @@ def bind_manager(manager: Any) -> SqlBackend:
     :raises StorageError: when the tables cannot be made.
     """
     engine, owned = from_manager(manager)
-    backend = SqlBackend(engine, declare(MetaData()), owned=owned)
+    backend = _safe_in_children(SqlBackend(engine, declare(MetaData()), owned=owned))
     backend.create_tables()
+    return backend
+
+
+def _safe_in_children(backend: SqlBackend) -> SqlBackend:
+    """Have the children of a server that loads the app before it forks open connections of their own.
+
+    :param backend: the backend on an engine of the application's.
+    """
+    if backend.shareable:
+        forget_in_children(backend.engine)
     return backend
 
 
@@ -65,7 +75,9 @@ def _bound(app: Flask, db: SQLAlchemy, settings: Settings) -> SqlBackend:
     metadata = db.metadatas.setdefault(key, MetaData(info={} if key is None else {"bind_key": key}))
     if settings.sqlite_wal:
         switch_wal_on(engine)
-    return SqlBackend(engine, declare(metadata), sessions=db.session.session_factory, indexed=settings.indexed_fields)
+    return _safe_in_children(
+        SqlBackend(engine, declare(metadata), sessions=db.session.session_factory, indexed=settings.indexed_fields)
+    )
 
 
 def _own(app: Flask, settings: Settings) -> SqlBackend:

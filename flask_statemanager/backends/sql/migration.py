@@ -17,7 +17,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from msgspec import Struct
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, inspect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -25,14 +25,12 @@ from ...errors import StorageError, StorageTimeout, StorageUnavailable
 from .backend import SqlBackend
 from .dialects import dialect_of
 from .differences import differences
+from .making import begin_making
 from .tables import VERSION_TABLE, Tables
 from .triggers import make, missing
 
 SCRIPTS = "flask_statemanager.migrations"
 """The package that holds the revisions."""
-
-_LOCK = text("SELECT pg_advisory_xact_lock(7305808869229753972)")
-"""One migration at a time on PostgreSQL, however many deployments start together; SQLite locks the file."""
 
 
 class Move(Struct, frozen=True):
@@ -225,19 +223,11 @@ def _connected(backend: SqlBackend, *, write: bool) -> Iterator[Connection]:
     with connection:
         try:
             if write:
-                _begin(connection)
+                begin_making(connection)
             yield connection
             connection.commit()
         except DBAPIError as error:
             raise _wrapped(backend, connection, error) from error
-
-
-def _begin(connection: Connection) -> None:
-    """Open a transaction that covers DDL too, which the driver for SQLite does not do by itself."""
-    if connection.dialect.name != "sqlite":
-        connection.execute(_LOCK)
-    elif not getattr(connection.connection.driver_connection, "in_transaction", False):
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _wrapped(backend: SqlBackend, connection: Connection, error: DBAPIError) -> StorageError:

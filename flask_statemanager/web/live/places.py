@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 import threading
@@ -11,6 +12,8 @@ from weakref import WeakKeyDictionary
 
 from ...config.live import LiveSettings
 from ...core.waking import PerProcess
+
+logger = logging.getLogger("flask_statemanager.live")
 
 
 def gunicorn_worker() -> Any | None:
@@ -64,7 +67,10 @@ class Places:
         """
         threads = server_threads(environ) if self._threads is None else self._threads
         most = self._most if threads is None else min(self._most, threads - self._reserved)
-        return self._taken.get().take(most)
+        taken = self._taken.get()
+        if threads is not None and threads <= self._reserved:
+            taken.warn(threads, self._reserved)
+        return taken.take(most)
 
     def leave(self) -> None:
         """Give a place back."""
@@ -90,6 +96,7 @@ class _Taken:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._number = 0
+        self._warned = False
 
     def take(self, most: int) -> bool:
         with self._lock:
@@ -101,3 +108,14 @@ class _Taken:
     def leave(self) -> None:
         with self._lock:
             self._number -= 1
+
+    def warn(self, threads: int, reserved: int) -> None:
+        with self._lock:
+            before, self._warned = self._warned, True
+        if not before:
+            logger.warning(
+                "Nobody can listen here: a process of this server works on %d request(s) at a time, and "
+                "STATEMANAGER_RESERVED_THREADS keeps %d of them free. Give it threads, as gunicorn --threads 100 does.",
+                threads,
+                reserved,
+            )
