@@ -15,11 +15,13 @@ from tests.servers.process import Server
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FACTORY = "tests.processes.live_application:from_environment()"
+DASH = "tests.processes.dash_application:from_environment()"
 
 KINDS = {
     "development": ["flask", "--app", FACTORY, "run"],
     "gthread": ["gunicorn", "--worker-class", "gthread", FACTORY],
     "gevent": ["gunicorn", "--worker-class", "gevent", FACTORY],
+    "dash": ["gunicorn", DASH],
 }
 """What each kind of server is started with."""
 
