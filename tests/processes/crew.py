@@ -18,13 +18,14 @@ class Crew:
     second one is for every other round: who is ready early for the next round must not take the byte of a late one.
 
     :param number: how many.
+    :param program: what they run.
     """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, program: str = "racer") -> None:
         pipes = [os.pipe() for _ in range(2)]
         self._guns = [gun for _waits, gun in pipes]
         waits = [waits for waits, _gun in pipes]
-        self.racers = [Child("racer", {"guns": waits, "number": n}, handles=waits) for n in range(number)]
+        self.racers = [Child(program, {"guns": waits, "number": n}, handles=waits) for n in range(number)]
         for handle in waits:
             os.close(handle)
 
@@ -48,7 +49,7 @@ class Crew:
     def race(self, act: str, rounds: int) -> list[list[dict[str, Any]]]:
         """Let all of them do something at once, several times.
 
-        :param act: the name of a function in ``racer``.
+        :param act: the name of a function in their program.
         :param rounds: how often.
         :returns: for each round how everybody fared, in the racers' order.
         """

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from sqlalchemy.engine import Engine
-from sqlalchemy.exc import DBAPIError, ProgrammingError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from ...config import IndexedField
@@ -20,7 +20,7 @@ from ...core.record import Change, Key, Record
 from ...core.unread import Unread
 from ...errors import ConfigurationError, StateConflict
 from .auditing import SqlAudits
-from .connection import SqlUnit, in_memory, unreachable
+from .connection import SqlUnit, in_memory
 from .dialects import dialect_of
 from .feed import SqlFeed
 from .fields import Fields
@@ -32,7 +32,7 @@ from .joining import joined, refuse_to_wait_for_itself
 from .lending import pool_for
 from .listing import Listing
 from .lists import SqlLists
-from .making import make_missing
+from .making import SqlMaking
 from .many import SqlMany
 from .notes import Notes
 from .outbox import SqlOutbox
@@ -53,6 +53,7 @@ _TUNING = frozenset(
 
 
 class SqlBackend(
+    SqlMaking,
     SqlFinding,
     SqlOutbox,
     SqlIdempotency,
@@ -125,19 +126,6 @@ class SqlBackend(
         place = f"{url.host or ''}:{url.port or ''}/{url.database}"
         options = sorted((name, str(value)) for name, value in url.query.items() if name not in _TUNING)
         return f"{url.get_backend_name()}://{place}?{options}#{self.tables.state.fullname}"
-
-    def create_tables(self) -> None:
-        """Make the tables that are missing.
-
-        :raises StorageUnavailable: when the database cannot be reached.
-        :raises StorageError: when it refuses.
-        """
-        try:
-            make_missing(self.engine, self.tables)
-        except DBAPIError as error:
-            if isinstance(error, ProgrammingError) and error.orig is not None:
-                raise self._dialect.wrapped(error.orig, None, self.tables.state.fullname) from error
-            raise unreachable(error) from error
 
     def reading(self) -> AbstractContextManager[SqlUnit]:
         """Open a unit that only reads.

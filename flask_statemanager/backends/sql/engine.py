@@ -74,10 +74,26 @@ CHECKPOINT = 4000
 meanwhile is written once."""
 
 
+SWITCHES = 10
+"""How often a connection tries to switch write-ahead logging on: once more for each that was faster, at the most."""
+
+
 def _tune(connection: sqlite3.Connection, _record: object) -> None:
-    connection.execute("PRAGMA journal_mode=WAL")
+    _write_ahead(connection)
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT}")
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Put the file into write-ahead logging; of several that do so at once, SQLite refuses some without a wait."""
+    for _ in range(SWITCHES - 1):
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            connection.execute("BEGIN IMMEDIATE")  # waits for whoever was faster, and fails where it is not that
+            connection.execute("ROLLBACK")
+    connection.execute("PRAGMA journal_mode=WAL")
 
 
 def switch_wal_on(engine: Engine) -> None:
@@ -90,7 +106,8 @@ def switch_wal_on(engine: Engine) -> None:
         return
     try:
         with engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+            driver: Any = connection.connection.driver_connection
+            _write_ahead(driver)
     except Exception as error:
         raise StorageUnavailable(f"STATEMANAGER_SQLITE_WAL cannot be switched on: {error}") from error
 

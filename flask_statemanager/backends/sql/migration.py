@@ -18,19 +18,18 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from msgspec import Struct
 from sqlalchemy import Connection, inspect
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from ...errors import StorageError, StorageTimeout, StorageUnavailable
+from ...errors import StorageError
 from .backend import SqlBackend
-from .dialects import dialect_of
 from .differences import differences
-from .making import begin_making
 from .tables import VERSION_TABLE, Tables
 from .triggers import make, missing
 
 SCRIPTS = "flask_statemanager.migrations"
 """The package that holds the revisions."""
+
+_WHAT = "the migration"
+"""What the database refuses when it does."""
 
 
 class Move(Struct, frozen=True):
@@ -58,7 +57,7 @@ def upgrade(backend: SqlBackend, revision: str = "head") -> Move:
     :raises StorageError: when existing tables differ from the models, the revision is unknown, or the database fails.
     """
     config, script = _scripts()
-    with _connected(backend, write=True) as connection:
+    with backend.connected(_WHAT, alone=True) as connection:
         context = _context(connection, backend.tables)
         with _explained(script):
             before = context.get_current_revision()
@@ -80,7 +79,7 @@ def downgrade(backend: SqlBackend, revision: str) -> Move:
     :raises StorageError: when the migrations did not make the tables, the revision is unknown, or the database fails.
     """
     config, script = _scripts()
-    with _connected(backend, write=True) as connection:
+    with backend.connected(_WHAT, alone=True) as connection:
         context = _context(connection, backend.tables)
         with _explained(script):
             before = context.get_current_revision()
@@ -102,7 +101,7 @@ def current(backend: SqlBackend) -> str | None:
     :param backend: whose tables.
     :raises StorageError: when the database fails.
     """
-    with _connected(backend, write=False) as connection:
+    with backend.connected(_WHAT) as connection:
         return _context(connection, backend.tables).get_current_revision()
 
 
@@ -120,7 +119,7 @@ def check(backend: SqlBackend) -> list[str]:
     :raises StorageError: when the database fails.
     """
     _, script = _scripts()
-    with _connected(backend, write=False) as connection:
+    with backend.connected(_WHAT) as connection:
         if not _existing(connection, backend.tables):
             return ["The tables are missing: run 'flask state db upgrade'."]
         noted = _context(connection, backend.tables).get_current_revision()
@@ -204,41 +203,3 @@ def _explained(script: ScriptDirectory) -> Iterator[None]:
     except CommandError as error:
         known = ", ".join(["base", *(revision.revision for revision in reversed(list(script.walk_revisions())))])
         raise StorageError(f"The migration cannot run ({error}); known revisions are {known}.") from error
-
-
-@contextmanager
-def _connected(backend: SqlBackend, *, write: bool) -> Iterator[Connection]:
-    """Lend a connection, for writing in a transaction that is committed at the end; no driver error leaves."""
-    if not backend.shareable:
-        # In-memory SQLite has one connection, which is rolled back when it is given back: an open write of the
-        # application's on it must be refused first, and this unit does that.
-        with backend.writing():
-            pass
-    try:
-        connection = backend.engine.connect()
-    except PoolTimeout as error:
-        raise StorageTimeout("No database connection became free: give the engine a larger pool.") from error
-    except DBAPIError as error:
-        raise StorageUnavailable(f"The database cannot be reached ({_words(error)}): check its address.") from error
-    with connection:
-        try:
-            if write:
-                begin_making(connection)
-            yield connection
-            connection.commit()
-        except DBAPIError as error:
-            raise _wrapped(backend, connection, error) from error
-
-
-def _wrapped(backend: SqlBackend, connection: Connection, error: DBAPIError) -> StorageError:
-    if isinstance(error.orig, Exception) and not error.connection_invalidated:
-        driver = connection.connection.driver_connection
-        found = dialect_of(backend.engine).wrapped(error.orig, driver, backend.tables.state.fullname)
-        if isinstance(found, StorageTimeout):
-            return found
-        return StorageError(f"The database refused the migration ({_words(error)}): nothing was changed.")
-    return StorageUnavailable(f"The database went away ({_words(error)}): nothing was changed, try again.")
-
-
-def _words(error: DBAPIError) -> str:
-    return " ".join(str(error.orig).split())
