@@ -92,6 +92,7 @@ class Browser:
             return None
         found = answer.json
         assert found is not None
+        self.props.update(found.get("progress", {}))
         for part in ("sideUpdate", "response"):
             for component, props in found.get(part, {}).items():
                 self.props.update({f"{component}.{name}": value for name, value in props.items()})

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import dash
-from flask import Flask, has_request_context
+from flask import Flask, has_app_context, has_request_context
 
 from ...errors import ConfigurationError
 from ...stores.config import MEMORY
@@ -47,15 +47,28 @@ def at_work(callback: Callable[..., Any] | None = None) -> Iterator[None]:
     :param callback: the managed callback, by which its app is known among several.
     :raises ConfigurationError: when a callback in the background cannot be told whose stores it means.
     """
-    server = app_of(callback).server if in_background() else None
-    if not isinstance(server, Flask):
+    if not in_background():
         yield
         return
     known = dash.ctx.custom_data.get(NAMESPACE) or {}
-    with server.app_context(), user_context(known.get("user")):
+    with _within_app(callback), user_context(known.get("user")):
         if callback is not None:
             _check(bool(known.get("claimed")))
         yield
+
+
+def _within_app(callback: Callable[..., Any] | None) -> AbstractContextManager[Any]:
+    app = app_of(callback)
+    server = None if app is None else app.server
+    if isinstance(server, Flask):
+        return server.app_context()
+    if has_app_context():
+        return nullcontext()
+    raise ConfigurationError(
+        "The process of this background callback has no app, so it is not known where the stores are: have it make the "
+        "Dash app with its Flask server, as a Celery worker does that is started with the module of the app "
+        "(celery -A dashboard:celery_app worker), or run its tasks in an app context."
+    )
 
 
 def _check(claimed: bool) -> None:

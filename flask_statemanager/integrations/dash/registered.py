@@ -11,6 +11,7 @@ from weakref import WeakSet, WeakValueDictionary
 import dash
 from dash import _get_app
 from dash._callback import GLOBAL_API_PATHS, GLOBAL_CALLBACK_MAP
+from dash.exceptions import AppNotFoundError
 
 from ...errors import ConfigurationError
 
@@ -35,15 +36,18 @@ def put_in_place(bare: Function, managed: Function) -> None:
     _check(bare)
 
 
-def app_of(managed: Function | None) -> dash.Dash:
-    """Return the app of a managed callback; the present one where it is in none yet.
+def app_of(managed: Function | None) -> dash.Dash | None:
+    """Return the app of a managed callback; the present one where it is in none yet, None where there is none.
 
     :param managed: the callback; None for the present app.
     """
     for app in _known() if managed is not None else ():
         if any(getattr(entry.get("callback"), "__wrapped__", None) is managed for entry in app.callback_map.values()):
             return app
-    found: dash.Dash = dash.get_app()  # type: ignore[no-untyped-call]
+    try:
+        found: dash.Dash = dash.get_app()  # type: ignore[no-untyped-call]
+    except AppNotFoundError:
+        return None
     return found
 
 
