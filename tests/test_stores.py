@@ -454,6 +454,21 @@ def test_earlier_values_go_away_without_a_worker(stored: World, manager: StateMa
     assert not manager.store_exists("kept")
 
 
+def test_a_database_has_a_value_once_unless_earlier_ones_are_wanted(sql_world: World) -> None:
+    manager = StateManager(StateManagerConfig("database", history=("kept",)))
+    for number in (1, 2):
+        manager.set_store_data("a", f"once {number}")
+        manager.batch_set_stores({"b": f"once {number}", "c": f"once {number}", "kept": f"each {number}"})
+    manager.delete_store_data("c")
+    with sql_world.db.engine.connect() as connection:
+        log = connection.execute(text("SELECT bucket, name, data FROM statemanager_history ORDER BY revision")).all()
+    assert sorted(row.name for row in log if row.bucket == STORES) == [f"all/s:{name}" for name in "aabbccc"]
+    assert "once" not in str(log)
+    assert all(f"each {number}" in str(log) for number in (1, 2))
+    assert manager.batch_get_stores(["a", "b", "c"]) == {"a": "once 2", "b": "once 2", "c": None}
+    assert [entry.value for entry in manager.get_store_history("kept")] == ["each 2", "each 1"]
+
+
 def test_that_nothing_can_be_cleared_away_is_no_error_of_the_writer(
     stored: World, manager: StateManager, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

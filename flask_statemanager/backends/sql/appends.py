@@ -30,6 +30,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from ...core.clock import iso
 from ...core.codec import encode
 from ...core.record import Change, JSONObject
+from .brief import logged_column
 from .connection import SqlUnit
 from .floors import is_first
 from .moves import drawn_columns
@@ -119,7 +120,8 @@ class Appends:
         change = update(self._state).where(seen, drawn.version > 1).values(changed)
         moved = change.returning(state.revision).cte("moved")
         written = union_all(select(*made.c), select(*moved.c)).cte("written")
-        logged = {_RENAMED.get(name, name): drawn[name] for name in (*RECORD_FIELDS, *_BESIDE, "xid")}
+        logged: dict[str, Any] = {_RENAMED.get(name, name): drawn[name] for name in (*RECORD_FIELDS, *_BESIDE, "xid")}
+        logged["data"] = logged_column(drawn.bucket, drawn.data)
         rows = select(*logged.values()).select_from(numbers.join(written, drawn.revision == written.c.revision))
         append = insert(self._history).from_select(list(logged), rows.order_by(drawn.place), include_defaults=False)
         return select(*written.c).add_cte(append.cte("logged"))

@@ -12,6 +12,7 @@ from sqlalchemy import and_, bindparam, select, true, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.sql import ClauseElement, ColumnElement
 
+from .brief import logged_column
 from .floors import is_first
 from .tables import Tables
 
@@ -113,6 +114,7 @@ class Putting:
                 values[column.name] = self._bound(column)
             elif column.name != "xid":
                 values[column.name] = written.c[_RENAMED.get(column.name, column.name)]
+        values["data"] = logged_column(written.c.bucket, written.c.data)
         row = select(*values.values()).select_from(written.join(self._drawn, true()))
         appended = postgresql.insert(table).from_select(list(values), row, include_defaults=False)
         return appended.returning(table.c.revision)

@@ -13,6 +13,7 @@ from sqlalchemy import Select, String, bindparam, column, func, insert, select, 
 from ...core.codec import encode
 from ...core.record import Change, Key, Origin
 from .appends import MAX_TEXT, RaceLost, portions
+from .brief import logged
 from .connection import SqlUnit
 from .firsts import Firsts
 from .putting import ORIGIN_FIELDS, RECORD_FIELDS
@@ -40,9 +41,10 @@ class Rows:
         self._free = compiled(self._first_free(), statements.dialect)
         self._firsts = Firsts(statements)
         history = statements.tables.history
-        logged = [*(_RENAMED.get(name, name) for name in RECORD_FIELDS), *_BESIDE]
-        self._log = compiled(insert(history).values({name: bindparam(name) for name in logged}), statements.dialect)
-        self._logged = _picker(self._log, {name: place for place, name in enumerate(logged)})
+        names = [*(_RENAMED.get(name, name) for name in RECORD_FIELDS), *_BESIDE]
+        self._log = compiled(insert(history).values({name: bindparam(name) for name in names}), statements.dialect)
+        # What the log holds of the data stands behind all that.
+        self._logged = _picker(self._log, {name: place for place, name in enumerate(names)} | {"data": len(names)})
         places = {name: place for place, name in enumerate((*RECORD_FIELDS, "k_version"))}
         self._places = places | {name: places[named] for name, named in _SEEN.items()}
         self._created = _picker(statements.insert_state, self._places)
@@ -66,7 +68,7 @@ class Rows:
         for portion in portions(rows, _length, MAX_TEXT):
             if not all(self._follow(unit, portion, firsts)):
                 raise RaceLost(revisions)
-            self._run(unit, self._log, [self._logged((*row, *writer.beside(change))) for change, row in portion])
+            self._run(unit, self._log, [self._logged((*row, *writer.beside(change, row))) for change, row in portion])
         return revisions
 
     def _follow(self, unit: SqlUnit, rows: Sequence[tuple[Change, Values]], firsts: set[Key]) -> Iterable[bool]:
@@ -106,7 +108,8 @@ class Rows:
         return select(func.max(func.coalesce(counted, 0), func.coalesce(greatest, 0)) + 1)
 
 
-_TEXTS = itemgetter(RECORD_FIELDS.index("data"), RECORD_FIELDS.index("metadata"))
+_DATA = RECORD_FIELDS.index("data")
+_TEXTS = itemgetter(_DATA, RECORD_FIELDS.index("metadata"))
 
 
 def _length(numbered: tuple[Change, Values]) -> int:
@@ -150,15 +153,16 @@ class RowWriter:
             time(record.deleted_at),
         )
 
-    def beside(self, change: Change) -> Values:
-        """Return what only the log has: event, status before and origin.
+    def beside(self, change: Change, row: Values) -> Values:
+        """Return what only the log has: event, status before and origin, and what it holds of the data.
 
         :param change: the change.
+        :param row: the record after it.
         """
         before = None if change.before is None else change.before.status
         if self._kept is None or self._kept[0] is not change.origin:
             self._kept = change.origin, tuple(getattr(change.origin, name) for name in ORIGIN_FIELDS)
-        return change.event, before, *self._kept[1]
+        return change.event, before, *self._kept[1], logged(change.key.bucket, row[_DATA])
 
     def _bound(self, moment: datetime | None) -> Any:
         try:

@@ -32,6 +32,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from ...core.codec import encode
 from ...core.record import Change, Key, Record
+from .brief import logged
 from .dialect import Dialect as Habits
 from .floors import floor_of, is_first
 from .putting import BELIEVED, RECORD_FIELDS, Putting
@@ -304,6 +305,7 @@ class Statements(RowReader):
         origin, time = change.origin, self.habits.bound_time
         return {
             **state,
+            "data": logged(change.key.bucket, state["data"]),
             "k_bucket": change.key.bucket,
             "k_name": change.key.name,
             "k_version": change.version - 1,
@@ -325,7 +327,7 @@ class Statements(RowReader):
         :param change: the change.
         """
         state = self.state_values(change.after)
-        return {**self.history_values(change, state), "created_at": state["created_at"]}
+        return self.history_values(change, state) | state
 
     def believed_values(self, record: Record) -> dict[str, Any]:
         """Return the parameters by which a record is compared with what is stored.
