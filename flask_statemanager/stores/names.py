@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from urllib.parse import quote
 
 from ..errors import StateValidationError, shown
@@ -55,6 +56,7 @@ def checked(value: object, field: str) -> str:
     raise StateValidationError({field: [f"{shown(value)} is no id: pass 1 to {LONGEST} printable characters."]})
 
 
+@lru_cache(maxsize=1024)
 def name_part(text: str) -> str:
     """Write any text with the characters of keys: ``~`` and two digits stand for others, ``~h`` for a long rest.
 

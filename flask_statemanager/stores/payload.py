@@ -7,11 +7,13 @@ large a value, the nucleus has one flat text to look at.
 from __future__ import annotations
 
 import importlib
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Sequence
 from struct import Struct as Layout
 from types import ModuleType
 from typing import Any
+
+from msgspec import convert
 
 from ..core.record import JSON, JSONObject
 from ..errors import ConfigurationError, LimitExceeded, StateManagerError, StorageError
@@ -81,7 +83,8 @@ def unpack(packed: JSON) -> Any:
 
 
 def _unpacked(form: str, packed: JSONObject) -> bytes:
-    body = b64decode(packed["body"], validate=True)
+    # Base64, which msgspec checks as strictly as the standard library, four times as fast.
+    body = convert(packed["body"], bytes)
     if form == BASE64:
         return body
     size = packed["size"]
