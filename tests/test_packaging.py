@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import importlib
 import json
 import shutil
@@ -23,6 +24,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "flask_statemanager"
 SOURCES = ("setup.cfg", "setup.py", "pyproject.toml", "README.rst", "LICENSE", "MANIFEST.in")
 PURE = ("core", "lifecycle", "kv", "flows", "flags", "snapshots")
+FOR_WORK = {"test", "lint", "docs", "dev"}
+"""The extras that whoever works on the package installs, not who uses it."""
+BESIDES = "# What these versions themselves need"
 DATA = ("py.typed", ".lua", ".mako", ".html", ".css", ".js", ".svg")
 
 
@@ -134,14 +138,16 @@ def test_every_pure_layer_that_exists_is_under_the_contract():
 
 
 def test_the_lowest_versions_are_the_ones_that_setup_cfg_names():
-    lines = (ROOT / "requirements" / "lowest.txt").read_text().splitlines()
-    pins = {line.replace("==", ">=") for line in lines if "==" in line}
-    configured = (ROOT / "setup.cfg").read_text()
-    block = configured.partition("install_requires =")[2].partition("\n\n")[0]
-    assert {full_version(pin) for pin in block.split()} <= {full_version(pin) for pin in pins}
+    settings = configparser.ConfigParser(interpolation=None)
+    settings.read(ROOT / "setup.cfg")
+    extras = settings["options.extras_require"]
+    blocks = [settings["options"]["install_requires"], *(extras[name] for name in extras if name not in FOR_WORK)]
+    named = {full_version(line) for block in blocks for line in block.splitlines() if line}
+    pinned = (ROOT / "requirements" / "lowest.txt").read_text().partition(BESIDES)[0]
+    assert {full_version(line.replace("==", ">=")) for line in pinned.splitlines() if "==" in line} == named
 
 
 def full_version(requirement: str) -> str:
-    """Write a requirement with three numbers: 3.0 is 3.0.0."""
-    name, _, version = requirement.partition(">=")
+    """Write a requirement with three numbers and for every Python: 3.0 is 3.0.0."""
+    name, _, version = requirement.partition(";")[0].strip().partition(">=")
     return f"{name}>={version}" + ".0" * (2 - version.count("."))
