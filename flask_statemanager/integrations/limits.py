@@ -109,12 +109,12 @@ class StateManagerStorage(Storage, MovingWindowSupport, SlidingWindowCounterSupp
         return self._kv.remove_prefix(f"{SOURCE}:", SOURCE)
 
     def clear(self, key: str) -> None:
-        """Forget the counts of a key.
+        """Forget the counts of a key, of every strategy: limits 5.0 knows no other way to clear a window that slides.
 
         :param key: the limit's key.
         :raises StorageError: when the storage fails.
         """
-        for strategy in (_FIXED, _MOVING):
+        for strategy in (_FIXED, _MOVING, _SLIDING):
             self._kv.remove(_name(strategy, key), SOURCE)
 
     # -- a window that moves: the moment of each hit is kept ---------------------------------------------------------
