@@ -81,6 +81,8 @@ _Kind = TypeVar("_Kind", _Head, _Block)
 
 _encode = msgspec.json.Encoder().encode
 _encode_lines = msgspec.json.Encoder().encode_lines
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
+"""What msgspec raises for what is not the JSON that was asked for; an early one the second, for what is no UTF-8."""
 _decode_lines = msgspec.json.Decoder(Record).decode_lines
 
 
@@ -218,7 +220,7 @@ class SnapshotReader:
             unpacking = zlib.decompressobj()
             raw = unpacking.decompress(stored[:-1], block.raw)
             records = _decode_lines(raw)
-        except (zlib.error, msgspec.MsgspecError) as error:
+        except (zlib.error, *_UNREADABLE) as error:
             raise self._damaged(f"the block {block.block} cannot be read: {error}") from error
         if not unpacking.eof or unpacking.unused_data or (len(raw), len(records)) != (block.raw, block.records):
             raise self._damaged(f"the block {block.block} holds something else than it says")
@@ -240,7 +242,7 @@ class SnapshotReader:
     def _parsed(self, line: bytes, kind: type[_Kind]) -> _Kind:
         try:
             return msgspec.json.decode(line, type=kind)
-        except msgspec.MsgspecError as error:
+        except _UNREADABLE as error:
             raise self._damaged(f"a line cannot be read: {error}") from error
 
     def _damaged(self, problem: str) -> SnapshotDamaged:
@@ -261,7 +263,7 @@ def read_end(tail: bytes, size: int, location: str) -> Snapshot | None:
         return None
     try:
         end = msgspec.json.decode(tail[start:-_SEAL_LENGTH], type=_End)
-    except msgspec.MsgspecError:
+    except _UNREADABLE:
         return None
     if end.size != size - len(tail) + start:
         return None
