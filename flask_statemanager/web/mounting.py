@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Blueprint, Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, default_exceptions
+from werkzeug.routing import RequestRedirect
 from werkzeug.wrappers import Response as AnyResponse
 
 from ..errors import ConfigurationError, StateManagerError
@@ -127,13 +128,20 @@ def _routing_problems(prefix: str) -> Callable[[], Any]:
         error = present_request().routing_exception
         if error is None or not (request.path == prefix or request.path.startswith(f"{prefix}/")):
             return None
-        if error.code is None or error.code < 400:
+        if _leads_elsewhere(error):
             return None
         known = known_methods() if isinstance(error, MethodNotAllowed) else {}
         if known:
             error = MethodNotAllowed(other_methods() or list(known))
-        elif error.code in (NotFound.code, MethodNotAllowed.code):
+        elif error.code in (RequestRedirect.code, NotFound.code, MethodNotAllowed.code):
             error = NotFound("There is nothing at this path: a key has no empty segment and no slash at its ends.")
         return problem_response(problem_of(error), request_id_of(request.environ))
 
     return answer
+
+
+def _leads_elsewhere(error: HTTPException) -> bool:
+    """Tell whether an error is a redirect that stays one."""
+    # Before Werkzeug 3.0.2 a map merges slashes also for a rule that does not.
+    merged = isinstance(error, RequestRedirect) and "//" in request.path
+    return (error.code is None or error.code < 400) and not merged
