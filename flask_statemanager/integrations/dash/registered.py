@@ -11,7 +11,6 @@ from weakref import WeakSet, WeakValueDictionary
 import dash
 from dash import _get_app
 from dash._callback import GLOBAL_API_PATHS, GLOBAL_CALLBACK_MAP
-from dash.exceptions import AppNotFoundError
 
 from ...errors import ConfigurationError
 
@@ -44,10 +43,8 @@ def app_of(managed: Function | None) -> dash.Dash | None:
     for app in _known() if managed is not None else ():
         if any(getattr(entry.get("callback"), "__wrapped__", None) is managed for entry in app.callback_map.values()):
             return app
-    try:
-        found: dash.Dash = dash.get_app()  # type: ignore[no-untyped-call]
-    except AppNotFoundError:
-        return None
+    # Where there is none, what get_app() raises is of no kind of its own before Dash 4.2.
+    found: dash.Dash | None = _get_app.app_context.get(_get_app.APP)
     return found
 
 
