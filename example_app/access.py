@@ -27,7 +27,7 @@ PROGRAMS = ("/api/", "/webhooks/")
 """What the paths begin with that no browser asks for: they have other proofs of who asks than cookies. The API of
 Flask-StateManager is there too, which takes a login as well, and refuses pages of other sites itself."""
 
-CSRF_HEADER = "X-CSRF-Token"
+CSRF_HEADER = "X-CSRFToken"
 """The header that carries the token where a script asks."""
 
 _FILES = ("static", f"{MANAGER}.static")

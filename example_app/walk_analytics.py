@@ -58,7 +58,7 @@ class AnalyticsWalk(Visit):
             "inputs": inputs,
             "state": [{"id": name, "property": each, "value": value} for name, each, value in state],
         }
-        token = dict(pair.split("=", 1) for pair in browser.headers["Cookie"].split("; "))["credit_csrf"]
-        page = browser.call("POST", f"{ANALYTICS}/_dash-update-component", body, X_CSRF_Token=token)
+        token = dict(pair.split("=", 1) for pair in browser.headers["Cookie"].split("; "))["_csrf_token"]
+        page = browser.call("POST", f"{ANALYTICS}/_dash-update-component", body, X_CSRFToken=token)
         require(page.code in (200, 204), f"{page.code}: {page.words[:300]}")
         return dict(page.json["response"]) if page.code == 200 else {}

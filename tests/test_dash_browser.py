@@ -285,13 +285,13 @@ const body = {
   inputs: [{id: 'kinds', property: 'value', value: ['bonus']}],
   state: [{id: 'filters', property: 'data', value: null}, {id: 'user-session-id', property: 'data', value: forged}],
 };
-const token = document.cookie.split('; ').find(each => each.startsWith('credit_csrf=')).slice(12);
+const token = document.cookie.split('; ').find(each => each.startsWith('_csrf_token=')).slice(12);
 fetch('/analytics/_dash-dependencies').then(answer => answer.json()).then(known => {
   const found = known.find(each => each.inputs[0].id === 'kinds' && each.output.startsWith('filters.data'));
   body.output = found.output;
   body.outputs = {id: 'filters', property: found.output.slice('filters.'.length)};
   return fetch('/analytics/_dash-update-component', {
-    method: 'POST', body: JSON.stringify(body), headers: {'Content-Type': 'application/json', 'X-CSRF-Token': token},
+    method: 'POST', body: JSON.stringify(body), headers: {'Content-Type': 'application/json', 'X-CSRFToken': token},
   });
 }).then(answer => done(answer.status)).catch(error => done(String(error)));
 """

@@ -9,12 +9,12 @@ from flask import Flask, Response, g, redirect, request, url_for
 
 from flask_statemanager.integrations.dash import push_stores
 
-from ..access import CSRF_HEADER, csrf_token
+from ..access import csrf_token
 from . import pages
 from .callbacks import connect
 
-CSRF_COOKIE = "credit_csrf"
-"""Where Dash finds the token that its requests carry."""
+CSRF_COOKIE = "_csrf_token"
+"""Where any release of Dash looks for the token that its requests carry, in the header ``CSRF_HEADER``."""
 
 
 def mount(app: Flask) -> None:
@@ -28,8 +28,6 @@ def mount(app: Flask) -> None:
         url_base_pathname=pages.ROOT,
         assets_folder="assets",
         external_stylesheets=["/static/style.css"],
-        csrf_token_name=CSRF_COOKIE,
-        csrf_header_name=CSRF_HEADER,
         suppress_callback_exceptions=True,
         title="Analytics · Credit System",
         update_title="",
