@@ -12,6 +12,8 @@ import pytest
 from werkzeug.serving import make_server
 
 from flask_statemanager import StorageError
+from flask_statemanager.core.buckets import STORES
+from flask_statemanager.stores import get_state_manager, set_store
 from tests.listeners import PATIENCE, WAYS, Listener, listening, streams
 from tests.servers.process import free_port
 from tests.servers.proxy import TcpProxy
@@ -83,6 +85,30 @@ def resumed(address: str, changes: list[dict[str, Any]]) -> list[list[str]]:
         messages.close()  # type: ignore[attr-defined]
         found.append(sorted(keys))
     return found
+
+
+@pytest.mark.parametrize("kind", SHARED_KV_KINDS)
+def test_of_stores_of_interfaces_is_told_that_they_changed_and_never_what_they_hold(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    where = {"STATE_BACKEND": "redis" if kind == "redis" else "database", "STATEMANAGER_API_BUCKETS": ["kv", STORES]}
+    where |= {"STATEMANAGER_REDIS_URL": request.getfixturevalue("redis_url")} if kind == "redis" else {}
+    for world in entered(build(kind, uri_for(kind, tmp_path, request), **LIVE, **where)):
+        with ExitStack() as stack:
+            address = served(world, stack)
+            set_store("a", 1)
+            set_store("a", 2)
+            get_state_manager().delete_store_data("a")
+            messages = streams(address, {"since": "0", "bucket": STORES}, {})
+            stack.callback(messages.close)  # type: ignore[attr-defined]
+            told = [next(messages)["data"] for _ in range(3)]
+            stack.callback(world.runtime.close)
+        assert [(each["event"], each["existed"], each["exists"]) for each in told] == [
+            ("create", False, True),
+            ("set", True, True),
+            ("remove", True, False),
+        ]
+        assert not {"old_value", "new_value"}.intersection(*told)
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ from flask_statemanager import (
     StorageError,
     StorageUnavailable,
 )
+from flask_statemanager.backends.sql.many import COPIED
 from flask_statemanager.core.buckets import KEPT_STORES, STORES
 from flask_statemanager.stores import (
     CLIENT_MANAGED,
@@ -459,13 +460,20 @@ def test_a_database_has_a_value_once_unless_earlier_ones_are_wanted(sql_world: W
     for number in (1, 2):
         manager.set_store_data("a", f"once {number}")
         manager.batch_set_stores({"b": f"once {number}", "c": f"once {number}", "kept": f"each {number}"})
+        manager.batch_set_stores({f"many {place}": f"once {number}" for place in range(COPIED)})
     manager.delete_store_data("c")
+    manager.set_store_data("d", "once 1", ttl=1)
+    sql_world.clock.advance(2)
+    manager.set_store_data("d", "once 2")
     with sql_world.db.engine.connect() as connection:
         log = connection.execute(text("SELECT bucket, name, data FROM statemanager_history ORDER BY revision")).all()
-    assert sorted(row.name for row in log if row.bucket == STORES) == [f"all/s:{name}" for name in "aabbccc"]
+    names = [row.name for row in log if row.bucket == STORES and "many" not in row.name]
+    assert sorted(names) == [f"all/s:{name}" for name in "aabbcccddd"]
+    assert len([row for row in log if "many" in row.name]) == 2 * COPIED
     assert "once" not in str(log)
     assert all(f"each {number}" in str(log) for number in (1, 2))
-    assert manager.batch_get_stores(["a", "b", "c"]) == {"a": "once 2", "b": "once 2", "c": None}
+    assert manager.batch_get_stores(["a", "b", "c", "d"]) == {"a": "once 2", "b": "once 2", "c": None, "d": "once 2"}
+    assert set(manager.batch_get_stores([f"many {place}" for place in range(COPIED)]).values()) == {"once 2"}
     assert [entry.value for entry in manager.get_store_history("kept")] == ["each 2", "each 1"]
 
 

@@ -37,6 +37,9 @@ RESERVED = {
 }
 """Buckets that are not for keys and values, and what they hold."""
 
+BRIEF = frozenset((STORES,))
+"""Buckets whose followers are told which record has changed, and not what it holds: a log may leave the values out."""
+
 FLOW_SECRETS = ("auth.token",)
 """What conversations hold that is nobody else's."""
 

@@ -1,18 +1,18 @@
-"""What the log holds of values that nobody looks back at: nothing.
+"""What the log holds of values that its followers are not told: nothing.
 
-Those who follow the stores of user interfaces are told which of them has changed, and not what they hold; those whose
-earlier values are wanted are kept in a bucket of their own. So a value, which may be of megabytes, is written once.
+So a value, which may be of megabytes, is written once. Nobody looks back at it either: where earlier values are wanted,
+they are kept in a bucket of their own.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import case, cast, literal_column
+from sqlalchemy import case, cast, literal_column, or_
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql import ColumnElement
 
-from ...core.buckets import STORES
+from ...core.buckets import BRIEF
 from ...core.codec import encode
 from ...core.held import VALUE
 
@@ -26,7 +26,7 @@ def logged(bucket: str, data: str) -> str:
     :param bucket: the collection.
     :param data: what the state holds.
     """
-    return NOTHING if bucket == STORES else data
+    return NOTHING if bucket in BRIEF else data
 
 
 def logged_column(bucket: ColumnElement[Any], data: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -36,4 +36,4 @@ def logged_column(bucket: ColumnElement[Any], data: ColumnElement[Any]) -> Colum
     :param data: what the state holds.
     """
     nothing = cast(literal_column(f"'{NOTHING}'"), JSONB)
-    return case((bucket == literal_column(f"'{STORES}'"), nothing), else_=data)
+    return case((or_(*(bucket == literal_column(f"'{name}'") for name in sorted(BRIEF))), nothing), else_=data)

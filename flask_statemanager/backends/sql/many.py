@@ -7,6 +7,7 @@ from functools import cached_property
 
 from sqlalchemy import bindparam, select
 
+from ...core.buckets import BRIEF
 from ...core.many import Move, Moved
 from ...core.powers import MultiKey
 from ...core.query import Query
@@ -105,7 +106,9 @@ class SqlMany(SqlPower, MultiKey):
         if not changes:
             return []
         hold(unit, (change.key for change in changes))
-        writer = self._few if len(changes) < COPIED else self._many
+        # A state that is copied follows its log, which has to hold all of it then.
+        copied = len(changes) >= COPIED and changes[0].key.bucket not in BRIEF
+        writer = self._many if copied else self._few
         try:
             return writer.store(unit, changes)
         except CopyRefused:

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from ...core.buckets import BRIEF
 from ...core.clock import iso
 from ...core.record import JSON, Change, Record
 from ...kv.value import VALUE
@@ -82,10 +83,11 @@ def change_data(change: Change, sight: Sight, secrets: frozenset[str]) -> bytes:
     """
     before = change.before if sight.old else None
     after = change.after if sight.new and change.after.deleted_at is None else None
+    values = sight.values and change.key.bucket not in BRIEF
     return orjson.dumps(
         {
             "key": change.key.name,
-            **({"old_value": _value(before, secrets), "new_value": _value(after, secrets)} if sight.values else {}),
+            **({"old_value": _value(before, secrets), "new_value": _value(after, secrets)} if values else {}),
             "timestamp": int(change.at.timestamp()),
             "source": change.source,
             "bucket": change.key.bucket,
