@@ -12,7 +12,7 @@ from flask import Flask
 from flask.ctx import RequestContext
 from werkzeug.test import TestResponse
 
-PATIENCE = 90
+PATIENCE = 280
 PAUSE = 0.1
 UPDATE = "/_dash-update-component"
 

@@ -23,7 +23,7 @@ from werkzeug.test import TestResponse
 from flask_statemanager.stores import StateManagerConfig, get_store, refresh_state_manager
 from tests.dash_browser import Browser
 
-PATIENCE = 120.0
+PATIENCE = 300.0
 
 DASHBOARD = """
 import os
@@ -42,6 +42,7 @@ from flask_statemanager.integrations.dash import (
 
 celery_app = Celery("dashboard", broker=os.environ["BROKER"], backend=os.environ["BROKER"], set_as_current=False)
 celery_app.conf.broker_connection_retry_on_startup = True
+celery_app.conf.worker_proc_alive_timeout = 240.0
 
 
 @callback(
@@ -57,7 +58,7 @@ celery_app.conf.broker_connection_retry_on_startup = True
 def change(set_progress, age, filters, user_session_id):
     told = f"{user_session_id} at {age}"
     set_progress(told)
-    ends = time.monotonic() + 90
+    ends = time.monotonic() + 240
     while not (Path(os.environ["FOLDER"]) / told).exists() and time.monotonic() < ends:
         time.sleep(0.02)
     get_state_manager().update_store_data("tried", lambda tried: (tried or 0) + 1)

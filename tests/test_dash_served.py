@@ -18,7 +18,7 @@ from httpx_sse import ServerSentEvent, connect_sse
 from tests.processes.dash_application import WORKER
 from tests.servers.web_server import WebServer
 
-PATIENCE = 120.0
+PATIENCE = 300.0
 GTHREAD = ("--worker-class", "gthread", "--threads", "24")
 
 WAYS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from typing import Any
 
@@ -19,6 +20,7 @@ from flask_statemanager.integrations.dash import (
     state_managed_callback,
     validate_state_manager_config,
 )
+from flask_statemanager.stores.opened import present_stores
 from tests.processes.live_application import SETTINGS
 
 WORKER = "X-Worker"
@@ -75,6 +77,10 @@ def build(config: dict[str, Any]) -> Flask:
     # With --preload this uses the storage in the process from which the workers are forked.
     with server.app_context():
         validate_state_manager_config()
+        backend = present_stores().server
+        assert backend is not None
+        # A slow machine takes longer than the time after which changes are cleared away, and could not be told them.
+        backend._broom._next = math.inf
     return server
 
 

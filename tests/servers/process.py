@@ -22,7 +22,7 @@ from typing_extensions import Self
 from tests.servers.guard import Order
 
 GUARD = Path(__file__).with_name("guard.py")
-READY_WITHIN = 60.0
+READY_WITHIN = 180.0
 PORT_ATTEMPTS = 5
 
 

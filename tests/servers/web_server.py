@@ -53,7 +53,9 @@ class WebServer(Server):
         if self._kind == "development":
             where = ["--port", str(port)]
         else:
-            where = ["--bind", f"127.0.0.1:{port}", "--graceful-timeout", "5", "--chdir", str(ROOT)]
+            # A worker that takes long to import everything is no dead one.
+            limits = ["--timeout", "600", "--graceful-timeout", "5"]
+            where = ["--bind", f"127.0.0.1:{port}", *limits, "--chdir", str(ROOT)]
         return [sys.executable, "-m", *KINDS[self._kind], *where, *self._options]
 
     def environment(self) -> dict[str, str]:
