@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import importlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -148,6 +149,6 @@ def test_the_lowest_versions_are_the_ones_that_setup_cfg_names():
 
 
 def full_version(requirement: str) -> str:
-    """Write a requirement with three numbers and for every Python: 3.0 is 3.0.0."""
-    name, _, version = requirement.partition(";")[0].strip().partition(">=")
+    """Write the lowest version that a requirement allows, with three numbers: 3.0 is 3.0.0."""
+    name, _, version = re.split("[;,]", requirement)[0].strip().partition(">=")
     return f"{name}>={version}" + ".0" * (2 - version.count("."))
