@@ -79,6 +79,22 @@ def test_a_store_with_a_history_is_changed_and_taken_back(stocked: Operator) -> 
     assert stocked.said("stores", "clear-user", "ada", "--yes") == ["1 store removed."]
 
 
+def test_of_stores_without_a_history_is_watched_that_they_changed(stocked: Operator) -> None:
+    stocked.run("stores", "set", "plain", "[1]", "--user", "ada")
+    stocked.run("stores", "delete", "plain", "--user", "ada", "--yes")
+    watched = ("watch", "--bucket", "stores", "--since", "0", "--timeout", "0")
+    lines = stocked.said(*watched, "--diff")
+    assert [line.split(maxsplit=1)[1].partition(" by ")[0].split() for line in lines] == [
+        ["create", "u:ada/s:plain", "v1"],
+        ["remove", "u:ada/s:plain", "v2"],
+    ]
+    told = [json.loads(line) for line in stocked.run(*watched, "--json").stdout.splitlines()]
+    assert [(each["existed"], each["exists"], "new_value" in each) for each in told] == [
+        (False, True, False),
+        (True, False, False),
+    ]
+
+
 def test_what_json_does_not_know_is_shown_as_text(stocked: Operator) -> None:
     with stocked.app.app_context():
         Stores().set_store_data("raw", b"\x00\x01", user_id="ada")

@@ -189,8 +189,8 @@ def _tell(heard: Heard, manner: Manner, secrets: frozenset[str], *, several: boo
     if manner.as_json:
         say(json.dumps(found).replace("\x7f", "\\u007f"))
         return
-    say(_line(change, found["new_value"], several))
-    if manner.diff:
+    say(_line(change, found, several))
+    if manner.diff and "new_value" in found:
         for line in patched(_difference(found)):
             say(line)
 
@@ -202,12 +202,12 @@ def _difference(found: dict[str, Any]) -> list[Any]:
     return difference(old, new)
 
 
-def _line(change: Change, value: JSON, several: bool) -> str:
+def _line(change: Change, found: dict[str, Any], several: bool) -> str:
     """Write a change on one line."""
     when = iso(change.at)[_CLOCK]
     name = f"{change.key.bucket} {change.key.name}" if several else change.key.name
     event = printable(change.event)
-    detail = " ".join(filter(None, (_moved(change, value), f"v{change.version}", f"by {change.actor}", _why(change))))
+    detail = " ".join(filter(None, (_moved(change, found), f"v{change.version}", f"by {change.actor}", _why(change))))
     text = GAP.join((when, event.ljust(10), printable(name), printable(detail)))
     text = shortened(text, terminal_width())
     head, tail_ = text[: len(when) + len(GAP)], text[len(when) + len(GAP) :]
@@ -218,14 +218,14 @@ def _why(change: Change) -> str:
     return f"({change.reason})" if change.reason else ""
 
 
-def _moved(change: Change, value: JSON) -> str:
-    """Write what became of a status, or the value of a key."""
+def _moved(change: Change, found: dict[str, Any]) -> str:
+    """Write what became of a status, or the value of a key where it is told."""
     before, after = change.before, change.after
     if change.key.bucket == BUCKET:
         if before is None or before.status == after.status:
             return after.status
         return f"{before.status} > {after.status}"
-    return "" if after.deleted else _brief(value)
+    return "" if after.deleted or "new_value" not in found else _brief(found["new_value"])
 
 
 def _brief(value: JSON) -> str:
