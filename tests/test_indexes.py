@@ -27,6 +27,7 @@ from sqlalchemy import (
     create_engine,
     create_mock_engine,
     event,
+    make_url,
     text,
 )
 from sqlalchemy.exc import ProgrammingError
@@ -48,6 +49,7 @@ from flask_statemanager.errors import ConfigurationError, StorageError, StorageT
 from flask_statemanager.lifecycle.query import StateQuery
 from flask_statemanager.metrics.searches import MOST_FIELDS
 from flask_statemanager.testing.cases import DOCUMENTS
+from flask_statemanager.testing.clock import START
 from flask_statemanager.testing.contract import CountContract, SearchContract, Store
 from flask_statemanager.testing.contract.searching import Finder
 from tests.servers import PostgresServer
@@ -636,6 +638,23 @@ def test_create_all_leaves_the_indexes_to_a_sync_that_is_at_work(
     indexes.sync(first, lambda step: second.create_tables() if step.act == "create" else None)
     assert standing(second) == {"data.plan": "ready", "data.city": "missing"}
     assert "'flask state index sync' makes what is missing" in caplog.text
+
+
+def test_old_history_is_forgotten_while_a_sync_is_at_work(postgres_url: str, backends: Backends) -> None:
+    """It would wait for the sync, and the sync for whatever transaction is under way."""
+    impatient = make_url(postgres_url).update_query_dict({"options": "-c lock_timeout=2s"})
+    backend = backends(impatient.render_as_string(hide_password=False), user=["data.plan"])
+    SqlBackend(backend.engine, declare(MetaData())).create_tables()
+    done: list[str] = []
+
+    def forget(step: indexes.Step) -> None:
+        with backend.writing() as unit:
+            assert backend.forget_changes(unit, START, 10) == []
+        done.append(step.act)
+
+    indexes.sync(backend, forget)
+    assert "create" in done
+    assert standing(backend) == {"data.plan": "ready"}
 
 
 def test_a_recorder_of_statements_is_given_the_indexes(backends: Backends, tmp_path: Path) -> None:

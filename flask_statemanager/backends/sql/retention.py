@@ -22,7 +22,7 @@ from .statements import Compiled, compiled
 from .tables import Tables
 from .triggers import SETTING, closing, opening
 
-_ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(7305808869229753973)"
+_ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(7305808869229753975)"
 """Two retentions at once could leave gaps: one skips what the other removes, and that one rolls back."""
 
 
