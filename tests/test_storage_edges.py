@@ -11,7 +11,7 @@ from typing import Any
 import click
 import pytest
 from sqlalchemy import MetaData, create_engine
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import Pool, QueuePool, SingletonThreadPool, StaticPool
 
 from flask_statemanager import ConfigurationError, StorageError, StorageTimeout, StorageUnavailable
 from flask_statemanager.backends.memory import MemoryBackend
@@ -55,6 +55,33 @@ def test_reads_and_writes_leave_pooled_connections_as_they_were(postgres_world: 
     with world.db.engine.connect() as connection:
         assert connection.connection.driver_connection.autocommit is False
     assert world.db.engine.pool.checkedout() == 0
+
+
+@pytest.mark.parametrize("pool", [StaticPool, SingletonThreadPool])
+@pytest.mark.parametrize("url", ["sqlite:///states.db", "postgresql+psycopg://localhost/states"])
+def test_a_pool_that_lends_what_the_application_has_in_use_is_refused(url: str, pool: type[Pool]) -> None:
+    """A commit there would be one of the application's open rows."""
+    with pytest.raises(ConfigurationError, match=f"{pool.__name__}.*QueuePool"):
+        SqlBackend(create_engine(url, poolclass=pool), declare(MetaData()))
+
+
+@pytest.mark.parametrize("name", ["", "/:memory:", "/file::memory:?uri=true", "/file:states?mode=memory&uri=true"])
+def test_in_memory_the_connection_of_the_application_is_shared_as_there_is_no_other(name: str) -> None:
+    backend = SqlBackend(create_engine(f"sqlite://{name}", poolclass=StaticPool), declare(MetaData()), owned=True)
+    assert not backend.shareable
+    backend.create_tables()
+    with backend.reading() as unit:
+        assert backend.read(unit, Key("states", "u1")) is None
+    backend.close()
+
+
+def test_in_memory_tables_are_made_on_another_connection_where_the_pool_has_several() -> None:
+    url = "sqlite:///file:several?mode=memory&cache=shared&uri=true"
+    backend = SqlBackend(create_engine(url, poolclass=QueuePool), declare(MetaData()), owned=True)
+    backend.create_tables()
+    with backend.reading() as unit:
+        assert backend.read(unit, Key("states", "u1")) is None
+    backend.close()
 
 
 def test_a_full_pool_is_a_timeout(tmp_path: Path) -> None:

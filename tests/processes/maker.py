@@ -19,9 +19,6 @@ from flask_statemanager.stores import StateManager as Stores
 from flask_statemanager.stores import StateManagerConfig
 from tests.processes.voice import say
 
-PATIENT = {"connect_args": {"timeout": 60}}
-"""SQLite's waiting is not fair: of many, one may wait longer than the driver's 5 seconds."""
-
 
 def upgrade(app: Flask, _url: str, _me: int) -> Any:
     """Run ``flask state db upgrade``."""
@@ -69,8 +66,7 @@ def application(url: str) -> Flask:
     """
     StateManager.reset_instance()
     app = Flask("maker")
-    options = PATIENT if url.startswith("sqlite") else {}
-    app.config.update(SQLALCHEMY_DATABASE_URI=url, SQLALCHEMY_ENGINE_OPTIONS=options)
+    app.config["SQLALCHEMY_DATABASE_URI"] = url
     db = SQLAlchemy(app)
     StateManager(app, db=db)
     return app

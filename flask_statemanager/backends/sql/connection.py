@@ -179,4 +179,4 @@ def in_memory(dialect: Dialect) -> bool:
         return False
     url = dialect.engine.url
     named = url.database or ""
-    return named in ("", ":memory:") or "mode=memory" in named or url.query.get("mode") == "memory"
+    return named in ("", ":memory:", "file::memory:") or "mode=memory" in named or url.query.get("mode") == "memory"

@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from ...core.ports import settle
-from ...errors import StateConflict, StorageError, StorageTimeout
+from ...errors import ConfigurationError, StateConflict, StorageError, StorageTimeout
 from .connection import SqlUnit, in_memory, unreachable
 from .dialect import Dialect
 from .reading import Row
@@ -71,6 +72,10 @@ class Pool:
         finally:
             with suppress(self.dialect.errors):
                 unit.connection.close()
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Keep everybody from the connection of the block, where there is no other; nothing here."""
+        return nullcontext()
 
     def close(self) -> None:
         """Give back what is kept between units; nothing here."""
@@ -244,6 +249,17 @@ class SharedConnection(Pool):
         yield _BetweenOthers(connection, self.dialect, self.table, self._lock)
 
     @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other threads from the connection, which is rolled back when the block gives it back to the pool.
+
+        :raises StorageError: when the application has a transaction open on it.
+        """
+        with self._lock:
+            with self.unit(write=True):
+                pass
+            yield
+
+    @contextmanager
     def unit(self, *, write: bool) -> Iterator[SqlUnit]:
         """Lend the shared connection.
 
@@ -310,5 +326,13 @@ def pool_for(dialect: Dialect, table: str) -> Pool:
 
     :param dialect: the database's habits.
     :param table: a table of ours, for error messages.
+    :raises ConfigurationError: when the engine lends the application's own connection, where there could be others.
     """
-    return SharedConnection(dialect, table) if in_memory(dialect) else Pool(dialect, table)
+    if in_memory(dialect):
+        return SharedConnection(dialect, table)
+    if isinstance(dialect.engine.pool, StaticPool | SingletonThreadPool):
+        raise ConfigurationError(
+            f"The engine has a {type(dialect.engine.pool).__name__}, which lends the connection that the application "
+            "has in use, whose open rows a commit here would commit too: give the engine a QueuePool or a NullPool."
+        )
+    return Pool(dialect, table)

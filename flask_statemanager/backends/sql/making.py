@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ...errors import StorageError, StorageTimeout, StorageUnavailable
-from .connection import in_memory, unreachable
+from .connection import unreachable
 from .lending import Pool
 from .power import SqlPower
 
@@ -53,20 +53,14 @@ class SqlMaking(SqlPower):
         :param alone: let nobody else make tables meanwhile, and roll the tables back too, where it comes to that.
         :raises StorageError: when the database fails or refuses.
         """
-        if in_memory(self._dialect):
-            # There is one connection, which is rolled back when it is given back: an open write of the application's
-            # on it must be refused first, and this unit does that.
-            with self._pool.unit(write=True):
-                pass
-        with self._connection() as connection:
+        with self._pool.alone(), self._connection() as connection:
             driver = connection.connection.driver_connection
             try:
                 self._begin(connection, driver)
                 if alone:
                     self._lock(connection)
                 yield connection
-                connection.commit()
-                self._dialect.end(driver, commit=True)  # not done yet where the driver commits each statement by itself
+                self._commit(connection, driver)
             except (DBAPIError, self._dialect.errors) as error:
                 raise self._explained(error, driver, what) from error
             finally:
@@ -86,10 +80,14 @@ class SqlMaking(SqlPower):
 
         At a higher one, or where the engine commits each statement by itself, the lock would be of no use.
         """
+        self._commit(connection, driver)  # a listener of the application's may have begun already
         if connection.dialect.name == "postgresql":
-            self._dialect.begin(driver, write=True)  # the level can be set outside of a transaction only
             connection.execution_options(isolation_level="READ COMMITTED")
         connection.begin()
+
+    def _commit(self, connection: Connection, driver: Any) -> None:
+        connection.commit()
+        self._dialect.end(driver, commit=True)  # where SQLAlchemy or the driver knows of no transaction
 
     def _lock(self, connection: Connection) -> None:
         if connection.dialect.name == "postgresql":
