@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import threading
@@ -183,8 +184,14 @@ def test_stores_of_everybody_are_told_to_everybody() -> None:
                 assert told(heard()) == ("filters", 1, True)
 
 
+def new_readers(others: set[threading.Thread]) -> list[threading.Thread]:
+    """Return the threads that read logs for listeners, but for some."""
+    return [each for each in threading.enumerate() if each not in others and "statemanager: live" in each.name]
+
+
 def test_in_an_app_with_the_extension_it_is_the_apps_stores_and_threads(tmp_path: Path) -> None:
     stores = {"STATEMANAGER_STORES_BACKEND": "database", "STATEMANAGER_RESERVED_THREADS": 1}
+    stores |= {"STATEMANAGER_LIVE_HEARTBEAT": 1}
     world = build("sqlite", f"sqlite:///{tmp_path / 'app.db'}", SECRET_KEY="signed", **stores)
     server = world.app
     app = Dash("extended", server=server)
@@ -200,14 +207,20 @@ def test_in_an_app_with_the_extension_it_is_the_apps_stores_and_threads(tmp_path
         Stores().set_store_data("filters", 1, user_id=visitor)
         crowded = client.get(f"{STREAM}?since={since}", environ_overrides={"wsgi.multithread": False})
         assert crowded.status_code == 503  # a server with one thread, which is reserved
+        others = set(threading.enumerate())
         with client.get(f"{STREAM}?since={since}", environ_overrides={"wsgi.multithread": True}) as answer:
+            pieces = iter(answer.response)
             body = b""
-            for piece in answer.response:
-                body += piece
-                if b"filters" in body:
-                    break
+            while b"filters" not in body:
+                body += next(pieces)
+            # What is stored already is told first; a thread reads on from there.
+            readers = itertools.takewhile(lambda found: not found, (new_readers(others) for _piece in pieces))
+            assert len(list(itertools.islice(readers, 100))) < 100
+            (reader,) = new_readers(others)
+            world.runtime.close()
+            assert not reader.is_alive()
+            assert b"filters" not in b"".join(pieces)
         assert b'"version":1' in body
-    world.runtime.close()
 
 
 def test_a_page_is_shown_though_the_log_cannot_be_read(caplog: pytest.LogCaptureFixture) -> None:
