@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import weakref
 from typing import Any
 
 import dash
@@ -12,16 +13,28 @@ from flask import Flask
 from flask.ctx import RequestContext
 from werkzeug.test import TestResponse
 
+from flask_statemanager.stores.opened import EXTENSION
+
 PATIENCE = 280
 PAUSE = 0.1
 UPDATE = "/_dash-update-component"
 
 
 def dash_app(**config: Any) -> dash.Dash:
-    """Return a Dash app on a Flask of its own, whose stores live in memory where nothing else is said."""
+    """Return a Dash app on a Flask of its own, whose stores live in memory where nothing else is said.
+
+    Its stores are closed when it goes.
+    """
     server = Flask("dashboard")
     server.config.update({"SECRET_KEY": "signed", "STATE_BACKEND": "memory", **config})
+    weakref.finalize(server, _close, server.extensions)
     return dash.Dash("dashboard", server=server, suppress_callback_exceptions=True)
+
+
+def _close(extensions: dict[str, Any]) -> None:
+    stores = extensions.get(EXTENSION)
+    if stores is not None:
+        stores.backend.close()
 
 
 class Browser:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sqlite3
 import threading
 from pathlib import Path
 from typing import Any
@@ -612,11 +613,33 @@ def test_a_callback_without_an_output_and_one_with_an_endpoint_are_managed_too()
             assert answer.json == [2, None, user]
 
 
+class ThreadsCache(diskcache.Cache):
+    """Closes the connection of a thread as the thread ends; diskcache leaves it to whoever collects it."""
+
+    @property
+    def _con(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection = super()._con
+        known = getattr(self._local, "ends", None)
+        if known is None or known.connection is not connection:
+            self._local.ends = Closed(connection)
+        return connection
+
+
+class Closed:
+    """Closes a connection when it goes itself, which for what is local to a thread is in the thread."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    def __del__(self) -> None:
+        self.connection.close()
+
+
 @pytest.mark.slow
 def test_a_background_callback_reads_and_keeps_in_a_process_of_its_own(tmp_path: Path) -> None:
     app = dash_app(STATE_BACKEND="database", STATE_DATABASE_URL=f"sqlite:///{tmp_path / 'stores.db'}")
     page(app)
-    cache = diskcache.Cache(str(tmp_path / "cache"))
+    cache = ThreadsCache(str(tmp_path / "cache"))
     manager = dash.DiskcacheManager(cache)
 
     @app.callback(
@@ -653,7 +676,7 @@ class InThreads(dash.DiskcacheManager):
 
 
 def test_a_background_callback_knows_its_app_and_user_without_the_request(tmp_path: Path) -> None:
-    cache = diskcache.Cache(str(tmp_path / "cache"))
+    cache = ThreadsCache(str(tmp_path / "cache"))
     manager = InThreads(cache)
     inputs = Input("age", "value"), State("filters", "data")
     apps = [
