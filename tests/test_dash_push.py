@@ -109,6 +109,10 @@ def told(message: dict[str, Any]) -> tuple[str, int, bool]:
     return data["store"], data["version"], data["exists"]
 
 
+def readers() -> set[threading.Thread]:
+    return {each for each in threading.enumerate() if each.name.startswith("statemanager: live")}
+
+
 def test_a_page_hears_of_its_users_stores_alone_from_when_it_was_made(place: Place) -> None:
     write = place.elsewhere.set_store_data
     write("filters", SECRET, user_id="ada")
@@ -157,9 +161,15 @@ def test_the_streams_are_of_the_backend_that_is_in_use(tmp_path: Path) -> None:
     with ExitStack() as stack:
         place = Place(stack, f"sqlite:///{tmp_path / 'stores.db'}")
         before = place.cursor("ada")
+        others = readers()
         with place.listening("ada", before) as heard:
+            place.elsewhere.set_store_data("filters", SECRET, user_id="ada")
+            assert told(heard()) == ("filters", 1, True)
+            assert readers() - others
             with place.server.app_context():
                 refresh_state_manager(StateManagerConfig("memory", history=()))
+            # Nobody reads on in a database that is closed.
+            assert readers() <= others
             assert place.cursor("ada") is not None  # a page of now
             assert heard()["data"] == {"reason": "closing"}
         with place.listening("ada", before) as heard, place.server.app_context():

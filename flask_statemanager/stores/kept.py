@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -80,6 +80,14 @@ class KeptStores(StateBackend):
         :raises ConfigurationError: when its storage cannot be had.
         """
         return self._place().shelves.kept(bucket)
+
+    def before_closing(self, end: Callable[[], None]) -> None:
+        """Have whatever reads on from here end before the connections are given back.
+
+        :param end: ends it, and may be called again.
+        :raises ConfigurationError: when its storage cannot be had.
+        """
+        self._place().closing.append(end)
 
     def close(self) -> None:
         """Give back connections that are the backend's own."""

@@ -45,11 +45,13 @@ class OwnPlace:
             return self._runtime
 
     def close(self) -> None:
-        """Give back the connections."""
+        """End what reads there, and give back the connections."""
         with self._lock:
             found, self._runtime = self._runtime, None
         if found is None:
             return
+        for end in found.closing:
+            end()
         found.shelves.close()
         if not self._borrowed:
             found.backend.close()

@@ -36,7 +36,7 @@ FACE = "The push of stores"
 
 
 class StoreStreams:
-    """Event streams for those who have stores.
+    """Event streams for those who have stores, until :meth:`close` or until the backend of the stores is closed.
 
     :param stores: the stores, whose server keeps them.
     :param settings: of the app that serves the streams.
@@ -67,6 +67,7 @@ class StoreStreams:
             count=stores.counters.increment,
             forgotten=forgotten,
         )
+        backend.before_closing(self.close)
 
     def cursor(self) -> str:
         """Return the cursor behind the last change of now.
