@@ -142,18 +142,10 @@ class Push:
                 known = self._streams = self._opened(stores)
             return known
 
-    def close(self) -> None:
-        """End all streams, and who reads for them."""
-        with self._lock:
-            known, self._streams = self._streams, None
-        if known is not None:
-            known.close()
-
-    def _opened(self, stores: Any) -> StoreStreams:
+    @staticmethod
+    def _opened(stores: Any) -> StoreStreams:
         runtime = find_runtime()
         if runtime is not None:
-            if self.close not in runtime.closing:
-                runtime.closing.append(self.close)
             return StoreStreams(stores, runtime.settings, runtime)
         app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
         return StoreStreams(stores, Settings.from_mapping(app.config, os.environ), app)
