@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from flask_statemanager.integrations.dash import StoreListener, push_stores
 from flask_statemanager.stores import StateManager as Stores
 from flask_statemanager.stores import StateManagerConfig, refresh_state_manager, set_user_context
 from flask_statemanager.stores.names import name_part
+from tests.processes.child import until
 from tests.worlds import build
 
 PATIENCE = 120.0
@@ -109,13 +109,6 @@ def told(message: dict[str, Any]) -> tuple[str, int, bool]:
     return data["store"], data["version"], data["exists"]
 
 
-def until(true: Callable[[], object]) -> None:
-    ends = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < ends
-        time.sleep(0.01)
-
-
 def readers() -> set[threading.Thread]:
     return {each for each in threading.enumerate() if each.name.startswith("statemanager: live")}
 
@@ -172,11 +165,11 @@ def test_the_streams_are_of_the_backend_that_is_in_use(tmp_path: Path) -> None:
         with place.listening("ada", before) as heard:
             place.elsewhere.set_store_data("filters", SECRET, user_id="ada")
             assert told(heard()) == ("filters", 1, True)
-            until(lambda: readers() - others)
+            until(lambda: readers() - others, "a thread reads for the page")
             with place.server.app_context():
                 refresh_state_manager(StateManagerConfig("memory", history=()))
             # Nobody reads on in a database that is closed.
-            until(lambda: readers() <= others)
+            until(lambda: readers() <= others, "it has ended")
             assert place.cursor("ada") is not None  # a page of now
             assert heard()["data"] == {"reason": "closing"}
         with place.listening("ada", before) as heard, place.server.app_context():
@@ -226,7 +219,7 @@ def test_in_an_app_with_the_extension_it_is_the_apps_stores_and_threads(tmp_path
             while b"filters" not in body:
                 body += next(pieces)
             # What is stored already is told first; a thread reads on from there.
-            until(lambda: next(pieces) and readers() - others)
+            until(lambda: next(pieces) and readers() - others, "a thread reads on")
             (reader,) = readers() - others
             world.runtime.close()
             assert not reader.is_alive()

@@ -40,8 +40,10 @@ def tables_or_upgrade(app: Flask, url: str, me: int) -> Any:
 def manager(_app: Flask, url: str, me: int) -> Any:
     """Use a manager without an app, which makes the tables of its database at its first use."""
     StateManager.reset_instance()
-    states = StateManager(database_manager=url)
-    return states.register_state(f"s{me}", "user", {"by": me}).version
+    try:
+        return StateManager(database_manager=url).register_state(f"s{me}", "user", {"by": me}).version
+    finally:
+        StateManager.reset_instance()
 
 
 def stores(_app: Flask, url: str, me: int) -> Any:
@@ -72,16 +74,27 @@ def application(url: str) -> Flask:
     return app
 
 
+def close(app: Flask) -> None:
+    """Give back the connections of an application: another one follows.
+
+    :param app: the application.
+    """
+    app.extensions["statemanager"].close()
+    with app.app_context():
+        app.extensions["sqlalchemy"].engine.dispose()
+
+
 def main() -> None:
     """Obey until the input ends."""
     warnings.simplefilter("error")
     told = json.loads(sys.argv[1])
-    url, app = "", Flask("none")
-    application("sqlite://").test_cli_runner().invoke(cli=state, args=["db", "--help"])  # imported when it is asked for
+    url, app = "sqlite://", application("sqlite://")
+    app.test_cli_runner().invoke(cli=state, args=["db", "--help"])  # imported when it is asked for
     for line in sys.stdin:
         order = json.loads(line)
         if order["do"] == "open":
             url = order["url"]
+            close(app)
             app = application(url)
             say("open")
             continue
